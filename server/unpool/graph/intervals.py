@@ -1,0 +1,109 @@
+"""Interval arithmetic of windows along one axis: which inputs an output sees, which outputs an input touches.
+
+Intervals are half open and signed: they may stick out of the plane, and callers clip where they need to. For a window operator with
+kernel K, stride S, padding P before and dilation D (K' = (K - 1) * D + 1), outputs [a, b) are computed from inputs
+[a * S - P, (b - 1) * S - P + K'), and inputs [a, b) touch outputs [ceil((a + P - K' + 1) / S), floor((b - 1 + P) / S) + 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """Half-open intervals [lower, upper) along one axis, one per unit; both arrays int64 of shape (N,)."""
+
+    lower: Ints
+    upper: Ints
+
+    def clip(self, extent: int) -> Intervals:
+        """The part inside [0, extent); an interval wholly outside becomes empty at the nearer end."""
+        return Intervals(np.clip(self.lower, 0, extent), np.clip(self.upper, 0, extent))
+
+    def union(self, other: Intervals) -> Intervals:
+        """The smallest intervals that contain both."""
+        return Intervals(np.minimum(self.lower, other.lower), np.maximum(self.upper, other.upper))
+
+    @property
+    def size(self) -> int:
+        """The length of the longest."""
+        return int((self.upper - self.lower).max(initial=0))
+
+
+class AxisWindow:
+    """How outputs and inputs of a node depend on each other along one spatial axis."""
+
+    __slots__ = ()
+
+    def inputs_of(self, outputs: Intervals) -> Intervals:
+        """The inputs that outputs [a, b) are computed from, unclipped."""
+        raise NotImplementedError
+
+    def outputs_of(self, inputs: Intervals) -> Intervals:
+        """The outputs that inputs [a, b) take part in, unclipped."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Sliding(AxisWindow):
+    """A window that slides: convolution, pooling, and with K = 1 also shifting (Pad, Slice, Concat) and strided slicing.
+
+    ``pad`` is what is put before the first input; a negative one drops inputs.
+    """
+
+    kernel: int = 1
+    stride: int = 1
+    pad: int = 0
+    dilation: int = 1
+
+    @property
+    def extent(self) -> int:
+        """Inputs from the first to the last that one output sees: (K - 1) * D + 1."""
+        return (self.kernel - 1) * self.dilation + 1
+
+    def inputs_of(self, outputs: Intervals) -> Intervals:
+        return Intervals(
+            outputs.lower * self.stride - self.pad, (outputs.upper - 1) * self.stride - self.pad + self.extent
+        )
+
+    def outputs_of(self, inputs: Intervals) -> Intervals:
+        return Intervals(
+            -((-(inputs.lower + self.pad - self.extent + 1)) // self.stride),
+            (inputs.upper - 1 + self.pad) // self.stride + 1,
+        )
+
+
+POINTWISE = Sliding()
+
+
+@dataclass(frozen=True, slots=True)
+class Transposed(AxisWindow):
+    """A sliding window run the other way: transposed convolution, unpooling, space to depth's inverse."""
+
+    sliding: Sliding
+
+    def inputs_of(self, outputs: Intervals) -> Intervals:
+        return self.sliding.outputs_of(outputs)
+
+    def outputs_of(self, inputs: Intervals) -> Intervals:
+        return self.sliding.inputs_of(inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast(AxisWindow):
+    """An input of extent 1 that every output along the axis reads; ``extent`` is the output's."""
+
+    extent: int
+
+    def inputs_of(self, outputs: Intervals) -> Intervals:
+        return Intervals(np.zeros_like(outputs.lower), np.ones_like(outputs.upper))
+
+    def outputs_of(self, inputs: Intervals) -> Intervals:
+        return Intervals(np.zeros_like(inputs.lower), np.full_like(inputs.upper, self.extent))

@@ -1,0 +1,198 @@
+"""The frozen view of a model that every room above works on: values with named axes, nodes, and the graph they form."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[np.generic]
+Attribute: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Array
+Dim: TypeAlias = int | str | None
+"""An extent: known, symbolic by name, or unknown."""
+
+
+class AxisKind(enum.Enum):
+    """What an axis of a tensor stands for."""
+
+    BATCH = "batch"
+    CHANNEL = "channel"
+    SPATIAL = "spatial"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis label; ``index`` numbers the spatial axes (0 is the outermost: depth, or height, or time)."""
+
+    kind: AxisKind
+    index: int = 0
+
+    def __str__(self) -> str:
+        return f"spatial{self.index}" if self.kind is AxisKind.SPATIAL else self.kind.value
+
+
+BATCH = Axis(AxisKind.BATCH)
+CHANNEL = Axis(AxisKind.CHANNEL)
+OTHER = Axis(AxisKind.OTHER)
+
+
+def spatial(index: int) -> Axis:
+    """The label of spatial axis ``index``."""
+    return Axis(AxisKind.SPATIAL, index)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the graph, by its name in the file.
+
+    Attributes:
+        name: the file's own tensor name.
+        dtype: NumPy dtype name (``float32``, ``int64``, ``bfloat16`` ...), empty when unknown.
+        shape: extents, or ``None`` when the rank is unknown.
+        axes: one label per axis; empty when the rank is unknown.
+    """
+
+    name: str
+    dtype: str = ""
+    shape: tuple[Dim, ...] | None = None
+    axes: tuple[Axis, ...] = ()
+
+    @cached_property
+    def batch_axis(self) -> int | None:
+        """Position of the batch axis."""
+        return self.axes.index(BATCH) if BATCH in self.axes else None
+
+    @cached_property
+    def channel_axis(self) -> int | None:
+        """Position of the channel axis."""
+        return self.axes.index(CHANNEL) if CHANNEL in self.axes else None
+
+    @cached_property
+    def spatial_axes(self) -> Mapping[int, int]:
+        """Spatial index -> position, in the order of the spatial index."""
+        found = {a.index: i for i, a in enumerate(self.axes) if a.kind is AxisKind.SPATIAL}
+        return MappingProxyType(dict(sorted(found.items())))
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operator call.
+
+    Attributes:
+        name: the file's node name, or a generated one, unique in the graph.
+        domain: operator domain; the empty string is ai.onnx.
+        op_type: ONNX operator type.
+        version: the opset version of the domain that the model imports.
+        inputs: value names; the empty string stands for an absent optional input.
+        outputs: value names; the empty string stands for an output that nobody takes.
+        attributes: as in the file; tensors as NumPy arrays, lists as tuples.
+        gate: the node looks like a rectifier but its value multiplies another signal, so that rectifier rules do not apply.
+    """
+
+    name: str
+    domain: str
+    op_type: str
+    version: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    gate: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.op_type} node '{self.name}'"
+
+
+class Constant(Protocol):
+    """A weight or another value fixed at load; its array is made when first asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """NumPy dtype name."""
+        ...
+
+    def numpy(self) -> Array:
+        """The array, read only."""
+        ...
+
+
+class BatchSupport(enum.Enum):
+    """Whether several images may be fed at once."""
+
+    SYMBOLIC = "symbolic"
+    FIXED = "fixed"
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A normalised model: nodes in topological order, values by name, constants.
+
+    Attributes:
+        nodes: topologically ordered; nodes whose outputs are all constants are gone.
+        values: every value that is not a constant, by name.
+        inputs: what has to be fed (initialisers with a default are constants, not inputs).
+        outputs: the model's outputs, in the file's order.
+        constants: initialisers and folded values, by name.
+        opsets: domain -> version.
+        batch: whether the batch axis is free.
+    """
+
+    nodes: tuple[Node, ...]
+    values: Mapping[str, Value]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, Constant]
+    opsets: Mapping[str, int]
+    batch: BatchSupport = BatchSupport.SYMBOLIC
+
+    @cached_property
+    def producers(self) -> Mapping[str, Node]:
+        """Value name -> the node that makes it."""
+        return {name: node for node in self.nodes for name in node.outputs if name}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        """Value name -> the nodes that read it, in topological order."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                if name:
+                    found.setdefault(name, []).append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    @cached_property
+    def order(self) -> Mapping[Node, int]:
+        """Node -> its place in the topological order."""
+        return {node: i for i, node in enumerate(self.nodes)}
+
+    def ancestors(self, names: Iterable[str]) -> frozenset[str]:
+        """The names themselves and every value that they are computed from (constants left out)."""
+        seen: set[str] = set()
+        stack = [n for n in names if n in self.values]
+        while stack:
+            name = stack.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if node := self.producers.get(name):
+                stack.extend(i for i in node.inputs if i in self.values and i not in seen)
+        return frozenset(seen)
+
+    def descendants(self, names: Iterable[str]) -> frozenset[str]:
+        """The names themselves and every value that is computed from them."""
+        seen: set[str] = {n for n in names if n in self.values}
+        for node in self.nodes:
+            if any(i in seen for i in node.inputs):
+                seen.update(o for o in node.outputs if o)
+        return frozenset(seen)

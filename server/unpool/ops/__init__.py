@@ -1,0 +1,1 @@
+"""What an operator DOES: forward in torch, backward rule, window; one file per family of operators."""
