@@ -51,7 +51,7 @@ proto: install
 
 proto-check: install
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,$$fresh) && \
-	diff -r -x '*.proto' -x __init__.py -x py.typed -x __pycache__ "$$fresh/unpool/v1" proto/unpool/v1 || \
+	diff -rq -x '*.proto' -x __init__.py -x py.typed -x __pycache__ "$$fresh/unpool/v1" proto/unpool/v1 || \
 	{ echo "The generated code is stale: run 'make proto' and commit what it writes." >&2; exit 1; }
 
 bench: install

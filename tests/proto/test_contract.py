@@ -52,10 +52,10 @@ def declarations(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], s
     for index, enum in enumerate(file.enum_type):
         yield from enum_paths(enum, (FileDescriptorProto.ENUM_TYPE_FIELD_NUMBER, index), file.package)
     for index, service in enumerate(file.service):
-        path = (FileDescriptorProto.SERVICE_FIELD_NUMBER, index)
-        yield path, f"{file.package}.{service.name}"
+        path, name = (FileDescriptorProto.SERVICE_FIELD_NUMBER, index), f"{file.package}.{service.name}"
+        yield path, name
         for number, method in enumerate(service.method):
-            yield (*path, ServiceDescriptorProto.METHOD_FIELD_NUMBER, number), f"{file.package}.{service.name}.{method.name}"
+            yield (*path, ServiceDescriptorProto.METHOD_FIELD_NUMBER, number), f"{name}.{method.name}"
 
 
 def methods(files: list[FileDescriptorProto]) -> dict[str, MethodDescriptorProto]:
