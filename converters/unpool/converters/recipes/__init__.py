@@ -1,0 +1,1 @@
+"""Recipes: real models put into a repository, data for the demo and the tests."""
