@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unpool.graph.intervals import POINTWISE, AxisWindow, Broadcast
-from unpool.graph.model import Attribute, Axis, AxisKind, Node
+from unpool.graph.model import Array, Attribute, Axis, AxisKind, Node
 
 Outputs: TypeAlias = Tensor | tuple[Tensor, ...]
 Forward: TypeAlias = Callable[..., Outputs]
@@ -26,10 +26,17 @@ Signals: TypeAlias = tuple[Tensor | None, ...]
 
 @dataclass(frozen=True)
 class Operand:
-    """Shape and axis labels of one input or output of a node, bound for one input of the model (batch as captured)."""
+    """Shape and axis labels of one input or output of a node, bound for one input of the model (batch as captured).
+
+    Attributes:
+        shape: extents; a constant has its own.
+        axes: one label per axis; those of a constant are all ``OTHER``.
+        value: the array of a small integer or scalar constant (amounts, axes, scales), which windows may depend on; else ``None``.
+    """
 
     shape: tuple[int, ...]
     axes: tuple[Axis, ...]
+    value: Array | None = field(default=None, compare=False)
 
     def extent(self, spatial_index: int) -> int | None:
         """The plane's extent along a spatial axis, or ``None`` where the operand has no such axis."""
@@ -106,6 +113,15 @@ class Crossing(Protocol):
         ...
 
 
+Condition: TypeAlias = Callable[[Node, tuple[bool, ...]], bool]
+"""(node, which of its inputs are constant) -> whether a rule is right for it."""
+
+
+def always(node: Node, constant: tuple[bool, ...]) -> bool:
+    """The condition of a rule that is right for every node of its operator."""
+    return True
+
+
 @dataclass(frozen=True)
 class Rule:
     """How a signal crosses a node from its outputs to its inputs.
@@ -118,6 +134,7 @@ class Rule:
         mask: needs the sign of output 0.
         switches: needs the max-pool switches.
         exact: the rule is the one its policy defines for this operator; ``False`` for the vector-Jacobian fall-back.
+        holds: whether the rule is right for a node; where it is not, ``backward`` takes the vector-Jacobian product.
     """
 
     apply: Callable[[Crossing, Signals], Signals]
@@ -126,6 +143,7 @@ class Rule:
     mask: bool = False
     switches: bool = False
     exact: bool = True
+    holds: Condition = always
 
 
 @dataclass(frozen=True)
@@ -279,3 +297,21 @@ class Derivative:
 def derivative(found: Operator) -> Rule:
     """The default backward of an operator: exact for the gradient, and what a policy falls back on."""
     return Rule(Derivative(found.forward), inputs=None, exact=False)
+
+
+def backward(node: Node, constant: tuple[bool, ...]) -> Rule | None:
+    """The adjoint of a node: the hand-written one where it holds, else the vector-Jacobian product; ``None`` without a forward.
+
+    The vector-Jacobian product runs the forward on the captured boxes, so it may be local only where every window is pointwise or
+    broadcast: on any other window it needs whole planes.
+
+    Args:
+        node: the node.
+        constant: for each input, whether it is a constant (or absent).
+    """
+    found = find(node)
+    if found is None:
+        return None
+    if found.adjoint is not None and found.adjoint.holds(node, constant):
+        return found.adjoint
+    return derivative(found)
