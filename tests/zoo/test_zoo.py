@@ -41,7 +41,7 @@ def test_light_graph_keeps_its_nodes_and_its_activations_live(name: str) -> None
     values = session.run(None, {session.get_inputs()[0].name: zoo.tensor(name, "astronaut")})
     for plane, value in zip(planes, values, strict=True):
         assert 0.2 < (value > 0).mean() < 0.8, plane
-        assert 0.1 < value.std() < 30, plane
+        assert 0.1 < value.std() < 100, plane
         dead = (value.reshape(value.shape[1], -1) == 0).all(axis=1).mean()
         assert value[0, 0].size == 1 or dead < 0.4, plane
 
