@@ -41,3 +41,9 @@ def test_every_direct_requirement_is_pinned() -> None:
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines if line and not line.startswith("#")}
     wanted = required(None) | required("server") | required("converters") | required("dev")
     assert wanted - pinned == set()
+
+
+def test_every_room_says_that_it_is_typed() -> None:
+    rooms = [path for root in ("proto", "server", "client", "converters") for path in (ROOT / root / "unpool").iterdir()]
+    rooms = [room for room in rooms if (room / "__init__.py").exists()]
+    assert [room.name for room in rooms if not (room / "py.typed").exists()] == []
