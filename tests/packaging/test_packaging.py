@@ -44,6 +44,8 @@ def test_every_direct_requirement_is_pinned() -> None:
 
 
 def test_every_room_says_that_it_is_typed() -> None:
-    rooms = [path for root in ("proto", "server", "client", "converters") for path in (ROOT / root / "unpool").iterdir()]
+    rooms = [
+        path for root in ("proto", "server", "client", "converters") for path in (ROOT / root / "unpool").iterdir()
+    ]
     rooms = [room for room in rooms if (room / "__init__.py").exists()]
     assert [room.name for room in rooms if not (room / "py.typed").exists()] == []
