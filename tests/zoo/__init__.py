@@ -18,6 +18,7 @@ import torch
 from tests.zoo import audio, light
 from tests.zoo.cache import cached
 from tests.zoo.pictures import picture, picture_names, picture_path
+from tests.zoo.twins import Twin, translate
 
 from unpool.converters.export import export
 from unpool.converters.packages import package_file
@@ -26,6 +27,7 @@ from unpool.converters.recipes import efficientnet_lite0, hed_vgg16, imagenet_vg
 from unpool.converters.recipes.vgg16 import BGR_MEAN, Vgg16Trunk
 
 __all__ = [
+    "Twin",
     "extra_names",
     "light_names",
     "names",
@@ -34,6 +36,7 @@ __all__ = [
     "picture_names",
     "picture_path",
     "tensor",
+    "twin",
     "vgg16_tensor",
     "vgg16_trunk",
     "vgg16_twin",
@@ -83,6 +86,18 @@ def tensor(name: str, of: str | npt.NDArray[np.uint8] = "cat") -> npt.NDArray[np
     pixels = picture(of) if isinstance(of, str) else of
     values = _PREPROCESSING.get(name, _LIGHT).apply(pixels)[np.newaxis]
     return np.ascontiguousarray(values.transpose(0, 2, 3, 1)) if name == "imagenet_vgg16" else values
+
+
+def twin(name: str, *, straight_lrn: bool = False) -> Twin:
+    """A light graph, or the ImageNet VGG-16, in PyTorch; `layers[tensor]` gives the file's `tensor`.
+
+    Args:
+        name: a name of `light_names()`, or `imagenet_vgg16`.
+        straight_lrn: let local response normalisation pass gradients unchanged, as deconvnets do.
+    """
+    if name not in (*light.FILES, "imagenet_vgg16"):
+        raise KeyError(f"no twin for {name!r}: {', '.join(light.FILES)}, imagenet_vgg16")
+    return translate(path(name), straight_lrn=straight_lrn)
 
 
 def vgg16_trunk(size: int = 224) -> Path:

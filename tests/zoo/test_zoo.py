@@ -71,6 +71,30 @@ def test_vgg16_trunk_equals_its_twin_and_the_third_partys_file() -> None:
     assert np.abs(twin - third).max() < 1e-4 * scale
 
 
+@pytest.mark.parametrize("name", [*zoo.light_names(), "imagenet_vgg16"])
+def test_twin_equals_the_file_and_has_a_module_for_every_rectifier(name: str) -> None:
+    twin, x = zoo.twin(name), zoo.tensor(name, "coffee")
+    session = _session(str(zoo.path(name)))
+    (expected,) = session.run(None, {session.get_inputs()[0].name: x})
+    with torch.no_grad():
+        result = twin.module(torch.from_numpy(x)).numpy()
+    assert np.abs(result - expected).max() < 1e-4 * np.abs(expected).max()
+    rectifiers = [twin.layers[n.output[0]] for n in onnx.load(zoo.path(name)).graph.node if n.op_type == "Relu"]
+    assert all(isinstance(m, torch.nn.ReLU) and not m.inplace for m in rectifiers)
+    assert len(set(map(id, rectifiers))) == len(rectifiers)
+
+
+def test_straight_lrn_keeps_values_and_passes_the_gradient_unchanged() -> None:
+    straight, plain = zoo.twin("alexnet", straight_lrn=True), zoo.twin("alexnet")
+    tensor = next(n.output[0] for n in onnx.load(zoo.path("alexnet")).graph.node if n.op_type == "LRN")
+    x = torch.randn(1, 96, 5, 5, generator=torch.manual_seed(0), requires_grad=True)
+    y = straight.layers[tensor](x)
+    assert torch.allclose(y, plain.layers[tensor](x), atol=1e-6)
+    seed = torch.randn(y.shape, generator=torch.manual_seed(1))
+    (gradient,) = torch.autograd.grad(y, x, seed)
+    assert torch.equal(gradient, seed)
+
+
 def test_unknown_model_is_refused_with_the_names() -> None:
     with pytest.raises(KeyError, match="resnet50"):
         zoo.path("nothing")

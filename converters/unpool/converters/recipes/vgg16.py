@@ -46,8 +46,8 @@ class Vgg16Trunk(torch.nn.Module):
                 convolution = torch.nn.Conv2d(channels, width, 3, padding=1)
                 kernel, bias = weights[f"conv{block}_{i}"]
                 with torch.no_grad():
-                    convolution.weight.copy_(torch.from_numpy(np.ascontiguousarray(kernel)))
-                    convolution.bias.copy_(torch.from_numpy(np.ascontiguousarray(bias)))  # type: ignore[union-attr]
+                    convolution.weight.copy_(torch.from_numpy(np.array(kernel)))
+                    convolution.bias.copy_(torch.from_numpy(np.array(bias)))  # type: ignore[union-attr]
                 self._append(f"conv{block}_{i}", convolution)
                 self._append(f"relu{block}_{i}", torch.nn.ReLU())
                 channels = width
