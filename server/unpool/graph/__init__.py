@@ -1,1 +1,35 @@
 """What a model IS: read from ONNX, normalised (one pass per file), its axes labelled, its layers named, its intervals computed."""
+
+from unpool.graph.layers import Layer, Layers
+from unpool.graph.loading import Model, load
+from unpool.graph.model import (
+    BATCH,
+    CHANNEL,
+    OTHER,
+    Axis,
+    AxisKind,
+    BatchSupport,
+    Constant,
+    Graph,
+    Node,
+    Value,
+    spatial,
+)
+
+__all__ = [
+    "load",
+    "Model",
+    "Layer",
+    "Layers",
+    "Graph",
+    "Node",
+    "Value",
+    "Constant",
+    "BatchSupport",
+    "Axis",
+    "AxisKind",
+    "BATCH",
+    "CHANNEL",
+    "OTHER",
+    "spatial",
+]

@@ -1,0 +1,109 @@
+"""Shapes: what onnx's inference says of every value, with the file's own word only where inference is silent."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+
+from unpool.graph.model import Dim
+
+# Above this many bytes an initialiser only matters by its shape; shape-like ones are far below.
+_DATA_BYTES = 8192
+_NAMELESS = {"", "?", "-1", "None", "none", "unk", "unknown"}
+
+
+def dims_of(value: ir.Value) -> tuple[Dim, ...] | None:
+    """Extents of a value: integers, names, ``None`` where nothing is known; ``None`` altogether where the rank is unknown."""
+    if value.shape is None:
+        return None
+    return tuple(d if isinstance(d, int) else (d.value if isinstance(d.value, str) else None) for d in value.shape)
+
+
+def name_input_dims(model: ir.Model) -> None:
+    """Gives every open extent of an input a name of its own.
+
+    Requires: nothing.
+    Call: in place. Exporters write -1, "?" or nothing, and some write "?" twice for two different extents.
+    Ensures: each extent of an input is a natural number or a name, and a name means one extent.
+    """
+    for value in model.graph.inputs:
+        if value.shape is None:
+            continue
+        dims: list[int | str] = []
+        for axis, dim in enumerate(dims_of(value) or ()):
+            if (isinstance(dim, int) and dim >= 0) or (isinstance(dim, str) and dim not in _NAMELESS):
+                dims.append(dim)
+            else:
+                dims.append(f"{value.name}.{axis}")
+        value.shape = ir.Shape(dims)
+
+
+def infer_shapes(model: ir.Model, *, forget: bool) -> None:
+    """Infers dtype and shape of every value.
+
+    Requires: functions inlined; input extents named.
+    Call: in place. ``forget`` drops what the file or an earlier inference said of intermediate values and outputs, and takes it up again
+        only for values that inference leaves without a rank.
+    Ensures: every value that onnx can infer carries its shape. Weights are neither read nor copied.
+    """
+    graph = model.graph
+    own = {v for v in graph.inputs} | set(graph.initializers.values())
+    values = [v for node in graph for v in node.outputs if v not in own]
+    said = {v: v.shape for v in values}
+    if forget:
+        for value in values:
+            value.shape = None
+    proto = _stripped(model)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
+    except Exception:  # noqa: BLE001 - pybind raises bare exceptions; whatever it was, the file's own word is left
+        inferred = proto
+    found = {info.name: info for info in (*inferred.graph.value_info, *inferred.graph.output)}
+    for value in values:
+        info = found.get(value.name or "")
+        if info is not None and info.type.HasField("tensor_type"):
+            kind = info.type.tensor_type
+            if kind.elem_type and value.dtype is None:
+                value.dtype = ir.DataType(kind.elem_type)
+            if kind.HasField("shape"):
+                value.shape = ir.Shape([_dim(d) for d in kind.shape.dim])
+        if value.shape is None:
+            value.shape = said[value]
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    if dim.HasField("dim_value"):
+        return dim.dim_value if dim.dim_value >= 0 else None
+    return dim.dim_param or None if dim.HasField("dim_param") else None
+
+
+def _stripped(model: ir.Model) -> onnx.ModelProto:
+    """The model without the data of its weights: large initialisers become inputs."""
+    graph = model.graph
+    proto = onnx.ModelProto()
+    proto.ir_version = max(model.ir_version, 4)
+    for domain, version in model.opset_imports.items():
+        proto.opset_import.add(domain=domain, version=version)
+    proto.graph.name = "shapes"
+    for value in graph.inputs:
+        if value.name not in graph.initializers:
+            proto.graph.input.append(ir.to_proto(value))
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes <= _DATA_BYTES and tensor.dtype is not ir.DataType.FLOAT:
+            data = ir.to_proto(tensor)
+            data.name = value.name or ""
+            proto.graph.initializer.append(data)
+        elif tensor is not None:
+            info = proto.graph.input.add(name=value.name or "")
+            info.type.tensor_type.elem_type = tensor.dtype.value
+            for extent in tensor.shape.numpy():
+                info.type.tensor_type.shape.dim.add(dim_value=extent)
+    for node in graph:
+        proto.graph.node.append(ir.to_proto(node))
+        for value in node.outputs:
+            if value.name and value.shape is not None and value.dtype is not None and not value.is_graph_output():
+                proto.graph.value_info.append(ir.to_proto(value))
+    for value in graph.outputs:
+        proto.graph.output.append(ir.to_proto(value))
+    return proto

@@ -1,0 +1,440 @@
+"""What an operator says about axes: which axis of an input is which axis of an output, and what some of them must stand for.
+
+Stated once per family; the axes pass does the spreading. A relation is about (value, axis) pairs, so layouts do not matter: a channel is a
+channel wherever a Transpose has put it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import onnx_ir as ir
+
+from unpool.graph.attributes import attributes_of
+from unpool.graph.model import BATCH, CHANNEL, Attribute, Axis, Dim, spatial
+from unpool.graph.passes.shapes import dims_of
+
+Place: TypeAlias = tuple[ir.Value, int]
+"""A value and one of its axes."""
+
+
+class Strength(enum.IntEnum):
+    """How sure an operator is of a label; the surer come first, the others only fill what is left."""
+
+    WEAK = 0
+    CERTAIN = 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Axes of an input that a Reshape multiplies and splits into axes of its output."""
+
+    inputs: tuple[Place, ...]
+    outputs: tuple[Place, ...]
+
+
+@dataclass
+class Relations:
+    """What one node says: equal axes, labels, regrouped axes."""
+
+    equal: list[tuple[Place, Place]] = field(default_factory=list)
+    labels: list[tuple[Place, Axis, Strength]] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One node with the ranks and constants that its relations depend on; inputs that are constants count as absent."""
+
+    node: ir.Node
+    inputs: tuple[ir.Value | None, ...]
+    outputs: tuple[ir.Value, ...]
+    said: Relations
+
+    def attribute(self, name: str, default: Attribute) -> Attribute:
+        return attributes_of(self.node).get(name, default)
+
+    def integer(self, name: str, default: int) -> int:
+        value = attributes_of(self.node).get(name, default)
+        return value if isinstance(value, int) else default
+
+    def constant(self, index: int) -> tuple[int, ...] | None:
+        """Integers of a constant input, flat."""
+        if index >= len(self.node.inputs):
+            return None
+        value = self.node.inputs[index]
+        if value is None or value.const_value is None or value.const_value.size > 1024:
+            return None
+        return tuple(int(v) for v in value.const_value.numpy().ravel())
+
+    def axes_argument(self, index: int) -> tuple[int, ...] | None:
+        """The axes that an operator takes as attribute in older versions and as input in newer ones."""
+        found = attributes_of(self.node).get("axes")
+        return found if isinstance(found, tuple) else self.constant(index)  # type: ignore[return-value]
+
+    def input(self, index: int) -> ir.Value | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def same(self, a: ir.Value, i: int, b: ir.Value, j: int) -> None:
+        self.said.equal.append(((a, i), (b, j)))
+
+    def is_(self, value: ir.Value, axis: int, label: Axis, strength: Strength = Strength.CERTAIN) -> None:
+        self.said.labels.append(((value, axis), label, strength))
+
+
+Relate: TypeAlias = Callable[[Call], None]
+
+
+def rank(value: ir.Value) -> int:
+    """Number of axes; the value's rank must be known."""
+    dims = dims_of(value)
+    assert dims is not None
+    return len(dims)
+
+
+def _image(call: Call, value: ir.Value) -> None:
+    """Marks a value as (N, C, D1, D2, ...)."""
+    call.is_(value, 0, BATCH)
+    call.is_(value, 1, CHANNEL)
+    for i in range(rank(value) - 2):
+        call.is_(value, i + 2, spatial(i))
+
+
+def _convolution(call: Call) -> None:
+    x, y = call.input(0), call.outputs[0]
+    for value in (x, y):
+        if value is not None and rank(value) >= 2:
+            _image(call, value)
+    if x is not None and rank(x) == rank(y):
+        for axis in (0, *range(2, rank(x))):
+            call.same(x, axis, y, axis)
+
+
+def _pooling(call: Call) -> None:
+    _convolution(call)
+    x = call.input(0)
+    for y in call.outputs:
+        if x is not None and rank(x) == rank(y):
+            for axis in range(rank(x)):
+                call.same(x, axis, y, axis)
+
+
+def _resampled(call: Call) -> None:
+    # The plane of the output is not the plane of the input: labels on both, but no axis is the other.
+    x, y = call.input(0), call.outputs[0]
+    if x is not None and rank(x) == rank(y):
+        _image(call, x)
+        _image(call, y)
+        call.same(x, 0, y, 0)
+
+
+def _normalisation(call: Call) -> None:
+    x = call.input(0)
+    if x is not None and rank(x) >= 2:
+        call.is_(x, 0, BATCH)
+        call.is_(x, 1, CHANNEL)
+    _first(call)
+
+
+def _aligned(call: Call, x: ir.Value, y: ir.Value) -> None:
+    """NumPy broadcasting: axes are aligned at the end, an extent of 1 is stretched."""
+    shift = rank(y) - rank(x)
+    dims, wanted = dims_of(x) or (), dims_of(y) or ()
+    for axis, extent in enumerate(dims):
+        target = axis + shift
+        if target < 0:
+            continue
+        # A stretched axis names no image: it must not be taken for the batch.
+        if extent == wanted[target] or extent is None or wanted[target] is None or extent != 1 or target > 0:
+            call.same(x, axis, y, target)
+
+
+def _elementwise(call: Call) -> None:
+    for x in call.inputs:
+        if x is not None:
+            for y in call.outputs:
+                _aligned(call, x, y)
+
+
+def _first(call: Call) -> None:
+    """Axis by axis from the first input to every output of the same rank."""
+    x = call.input(0)
+    for y in call.outputs:
+        if x is not None and rank(x) == rank(y):
+            for axis in range(rank(x)):
+                call.same(x, axis, y, axis)
+
+
+def _every(call: Call) -> None:
+    """Axis by axis from every input of the same rank to every output."""
+    for x in call.inputs:
+        for y in call.outputs:
+            if x is not None and rank(x) == rank(y):
+                for axis in range(rank(x)):
+                    call.same(x, axis, y, axis)
+
+
+def _transpose(call: Call) -> None:
+    x, y = call.input(0), call.outputs[0]
+    if x is None:
+        return
+    perm = call.attribute("perm", tuple(reversed(range(rank(x)))))
+    assert isinstance(perm, tuple)
+    for axis, source in enumerate(perm):
+        call.same(x, int(source), y, axis)
+
+
+def _reduction(call: Call) -> None:
+    x, y = call.input(0), call.outputs[0]
+    if x is None:
+        return
+    if rank(x) == rank(y):
+        _first(call)
+        return
+    axes = call.axes_argument(1)
+    if call.node.op_type in ("ArgMax", "ArgMin"):
+        axes = (call.integer("axis", 0),)
+    if axes is None:
+        return
+    gone = {a % rank(x) for a in axes}
+    for target, axis in enumerate(a for a in range(rank(x)) if a not in gone):
+        if target < rank(y):
+            call.same(x, axis, y, target)
+
+
+def _squeeze(call: Call) -> None:
+    x, y = call.input(0), call.outputs[0]
+    if x is None:
+        return
+    axes = call.axes_argument(1)
+    if axes is None:
+        axes = tuple(i for i, d in enumerate(dims_of(x) or ()) if d == 1)
+    gone = {a % rank(x) for a in axes}
+    for target, axis in enumerate(a for a in range(rank(x)) if a not in gone):
+        if target < rank(y):
+            call.same(x, axis, y, target)
+
+
+def _unsqueeze(call: Call) -> None:
+    x, y = call.input(0), call.outputs[0]
+    axes = call.axes_argument(1)
+    if x is None or axes is None:
+        return
+    new = {a % rank(y) for a in axes}
+    for axis, target in enumerate(a for a in range(rank(y)) if a not in new):
+        if axis < rank(x):
+            call.same(x, axis, y, target)
+
+
+def _matmul(call: Call) -> None:
+    a, b, y = call.input(0), call.input(1), call.outputs[0]
+    if a is not None and rank(a) >= 2 and rank(y) >= 2:
+        shift = rank(y) - rank(a)
+        for axis in range(rank(a) - 1):
+            if axis + shift >= 0 and (shift == 0 or axis == rank(a) - 2):
+                call.same(a, axis, y, axis + shift)
+        if b is None:
+            call.is_(a, rank(a) - 1, CHANNEL, Strength.WEAK)
+            call.is_(y, rank(y) - 1, CHANNEL, Strength.WEAK)
+            call.is_(y, 0, BATCH, Strength.WEAK)
+    if b is not None and rank(b) >= 2 and rank(y) >= 2:
+        if rank(b) == rank(y):
+            for axis in range(rank(b) - 2):
+                call.same(b, axis, y, axis)
+        call.same(b, rank(b) - 1, y, rank(y) - 1)
+
+
+def _gemm(call: Call) -> None:
+    a, y = call.input(0), call.outputs[0]
+    if a is not None and rank(a) == 2:
+        rows = 1 if call.integer("transA", 0) else 0
+        call.same(a, rows, y, 0)
+        call.is_(a, 1 - rows, CHANNEL, Strength.WEAK)
+        call.is_(y, 0, BATCH, Strength.WEAK)
+        call.is_(y, 1, CHANNEL, Strength.WEAK)
+    c = call.input(2)
+    if c is not None:
+        _aligned(call, c, y)
+
+
+def _gather(call: Call) -> None:
+    x, y = call.input(0), call.outputs[0]
+    axis = call.integer("axis", 0)
+    if x is not None:
+        axis %= rank(x)
+        added = rank(y) - (rank(x) - 1)
+        for i in range(rank(x)):
+            if i != axis:
+                call.same(x, i, y, i if i < axis else i - 1 + added)
+        if added == 1:
+            call.same(x, axis, y, axis)
+    indices = call.input(1)
+    if indices is not None:
+        for i in range(rank(indices)):
+            call.same(indices, i, y, axis + i)
+        if x is None and rank(y) == rank(indices) + 1:
+            call.is_(y, rank(y) - 1, CHANNEL, Strength.WEAK)
+
+
+def _expand(call: Call) -> None:
+    x, y = call.input(0), call.outputs[0]
+    if x is not None:
+        _aligned(call, x, y)
+
+
+def _recurrent(call: Call) -> None:
+    x = call.input(0)
+    if x is None or call.integer("layout", 0):
+        return
+    call.is_(x, 1, BATCH)
+    call.is_(x, 2, CHANNEL)
+    for y in call.outputs:
+        call.is_(y, rank(y) - 2, BATCH)
+        call.is_(y, rank(y) - 1, CHANNEL)
+    if call.outputs and rank(call.outputs[0]) == 4:
+        call.same(x, 0, call.outputs[0], 0)
+        call.same(x, 1, call.outputs[0], 2)
+
+
+def _einsum(call: Call) -> None:
+    equation = call.attribute("equation", "")
+    if not isinstance(equation, str) or "..." in equation or "->" not in equation:
+        return
+    left, right = equation.replace(" ", "").split("->")
+    y = call.outputs[0]
+    for term, x in zip(left.split(","), call.inputs, strict=False):
+        if x is not None and len(term) == rank(x) and len(right) == rank(y):
+            for axis, letter in enumerate(term):
+                if letter in right:
+                    call.same(x, axis, y, right.index(letter))
+
+
+def _regroup(call: Call) -> None:
+    x, y = call.input(0), call.outputs[0]
+    if x is None:
+        return
+    for inputs, outputs in regrouped(dims_of(x) or (), dims_of(y) or ()):
+        wide_in = [i for i in inputs if (dims_of(x) or ())[i] != 1]
+        wide_out = [o for o in outputs if (dims_of(y) or ())[o] != 1]
+        if len(inputs) == len(outputs) == 1:
+            call.same(x, inputs[0], y, outputs[0])
+        elif len(wide_in) == len(wide_out) == 1:
+            call.same(x, wide_in[0], y, wide_out[0])
+        else:
+            call.said.groups.append(Group(tuple((x, i) for i in inputs), tuple((y, o) for o in outputs)))
+
+
+def regrouped(before: Sequence[Dim], after: Sequence[Dim]) -> list[tuple[list[int], list[int]]]:
+    """The finest groups of axes that a Reshape maps onto each other.
+
+    Args:
+        before: extents of the input. ``None`` is equal to nothing.
+        after: extents of the output.
+
+    Returns:
+        Pairs (input axes, output axes) in order; their extents multiply to the same number. Axes of unknown extents end up in one common
+        group, met from both ends.
+    """
+    head: list[tuple[list[int], list[int]]] = []
+    i, j = _match(before, after, head)
+    tail: list[tuple[list[int], list[int]]] = []
+    rest_before, rest_after = list(before[i:]), list(after[j:])
+    m, n = _match(rest_before[::-1], rest_after[::-1], tail)
+    middle_in, middle_out = list(range(i, len(before) - m)), list(range(j, len(after) - n))
+    turned = [
+        ([len(before) - 1 - a for a in reversed(ins)], [len(after) - 1 - b for b in reversed(outs)])
+        for ins, outs in reversed(tail)
+    ]
+    middle = [(middle_in, middle_out)] if middle_in or middle_out else []
+    return [*head, *middle, *turned]
+
+
+def _match(before: Sequence[Dim], after: Sequence[Dim], found: list[tuple[list[int], list[int]]]) -> tuple[int, int]:
+    """Matches from the front as far as extents are known; appends groups and returns how many axes were used up."""
+    i = j = 0
+    while i < len(before) and j < len(after):
+        a, b = before[i], after[j]
+        if a is not None and a == b:
+            found.append(([i], [j]))
+            i, j = i + 1, j + 1
+            continue
+        if not isinstance(a, int) or not isinstance(b, int) or a == 0 or b == 0:
+            return i, j
+        ins, outs = [i], [j]
+        while a != b:
+            if a < b:
+                following = before[ins[-1] + 1] if ins[-1] + 1 < len(before) else None
+                if not isinstance(following, int):
+                    return i, j
+                ins.append(ins[-1] + 1)
+                a *= following
+            else:
+                following = after[outs[-1] + 1] if outs[-1] + 1 < len(after) else None
+                if not isinstance(following, int):
+                    return i, j
+                outs.append(outs[-1] + 1)
+                b *= following
+        found.append((ins, outs))
+        i, j = ins[-1] + 1, outs[-1] + 1
+    return i, j
+
+
+def _table(*families: tuple[Relate, str]) -> dict[str, Relate]:
+    return {op_type: relate for relate, names in families for op_type in names.split()}
+
+
+RELATIONS: Final[dict[str, Relate]] = _table(
+    (_convolution, "Conv ConvTranspose ConvInteger QLinearConv DeformConv Col2Im"),
+    (
+        _pooling,
+        "MaxPool AveragePool LpPool GlobalMaxPool GlobalAveragePool GlobalLpPool MaxUnpool QLinearAveragePool"
+        " QLinearGlobalAveragePool",
+    ),
+    (_resampled, "DepthToSpace SpaceToDepth GridSample"),
+    (_normalisation, "BatchNormalization InstanceNormalization GroupNormalization LRN"),
+    (
+        _elementwise,
+        "Add Sub Mul Div Pow Mod Sum Max Min Mean Where And Or Xor Not Equal Less LessOrEqual Greater GreaterOrEqual BitShift"
+        " BitwiseAnd BitwiseOr BitwiseXor BitwiseNot PRelu",
+    ),
+    (
+        _first,
+        "Relu LeakyRelu ThresholdedRelu Elu Selu Celu Sigmoid HardSigmoid HardSwish Swish Tanh Softplus Softsign Gelu Mish Clip Abs Neg Exp"
+        " Log Sqrt Reciprocal Floor Ceil Round Sign Erf Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh IsNaN IsInf Cast CastLike"
+        " Identity Dropout Softmax LogSoftmax Hardmax Shrink CumSum LayerNormalization RMSNormalization LpNormalization"
+        " MeanVarianceNormalization QuantizeLinear DequantizeLinear Pad Slice Split Resize Upsample Tile Trilu ReverseSequence"
+        " ScatterElements ScatterND GatherElements TopK EyeLike RandomNormalLike RandomUniformLike Bernoulli BiasGelu FastGelu"
+        " QuickGelu SimplifiedLayerNormalization",
+    ),
+    (_every, "Concat"),
+    (_transpose, "Transpose"),
+    (
+        _reduction,
+        "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare ArgMax ArgMin",
+    ),
+    (_squeeze, "Squeeze"),
+    (_unsqueeze, "Unsqueeze"),
+    (_matmul, "MatMul MatMulInteger QLinearMatMul"),
+    (_gemm, "Gemm"),
+    (_gather, "Gather"),
+    (_expand, "Expand"),
+    (_recurrent, "LSTM GRU RNN"),
+    (_einsum, "Einsum"),
+    (_regroup, "Reshape Flatten"),
+)
+
+
+def relations_of(node: ir.Node) -> Relations:
+    """What ``node`` says about the axes of its inputs and outputs; nothing where a rank is not known."""
+    said = Relations()
+    relate = RELATIONS.get(node.op_type)
+    if relate is None or node.domain not in ("", "ai.onnx", "com.microsoft"):
+        return said
+    inputs = tuple(v if v is not None and v.const_value is None and v.shape is not None else None for v in node.inputs)
+    outputs = tuple(v for v in node.outputs if v.shape is not None)
+    if outputs and outputs[0] is node.outputs[0]:
+        relate(Call(node, inputs, outputs, said))
+    return said

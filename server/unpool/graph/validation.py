@@ -1,0 +1,83 @@
+"""What is refused: models that cannot be served, with the node that is at fault."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+
+from unpool.graph.attributes import attributes_of
+from unpool.graph.errors import ModelError
+
+OLDEST_OPSET = 7
+_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
+_CONTAINERS = ("Sequence", "Optional")
+
+
+def described(node: ir.Node) -> str:
+    """The node as a message names it."""
+    domain = f"{node.domain}." if node.domain else ""
+    return f"{domain}{node.op_type} node '{node.name or (node.outputs[0].name if node.outputs else '')}'"
+
+
+def check_model(model: ir.Model) -> None:
+    """Refuses what cannot be served.
+
+    Args:
+        model: read from a file, functions inlined.
+
+    Raises:
+        ModelError: names the node where one is at fault.
+    """
+    graph = model.graph
+    version = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
+    if version is None:
+        raise ModelError("the model imports no version of the ai.onnx operators")
+    if version < OLDEST_OPSET:
+        raise ModelError(f"the model is written for opset {version}; {OLDEST_OPSET} is the oldest that is served")
+    if not any(v.name not in graph.initializers for v in graph.inputs):
+        raise ModelError("the model has no inputs")
+    if not graph.outputs:
+        raise ModelError("the model has no outputs")
+    for what, values in (("input", graph.inputs), ("output", graph.outputs)):
+        for value in values:
+            if value.type is not None and not isinstance(value.type, ir.TensorType):
+                raise ModelError(f"{what} '{value.name}' is no tensor but {value.type}; only tensors are served")
+    for node in graph:
+        _check_node(node, version)
+    _check_wiring(model)
+
+
+def _check_node(node: ir.Node, version: int) -> None:
+    name = node.name or (node.outputs[0].name if node.outputs else None)
+    if node.domain not in _DOMAINS:
+        raise ModelError(
+            f"{described(node)} belongs to the operator domain '{node.domain}', which is not served; operators of ai.onnx and com.microsoft"
+            " are, and functions that the model itself defines",
+            node=name,
+        )
+    if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, max_inclusive_version=version):
+        raise ModelError(f"{described(node)}: opset {version} of ai.onnx has no such operator", node=name)
+    if any(word in node.op_type for word in _CONTAINERS) or any(
+        isinstance(o.type, ir.SequenceType | ir.OptionalType) for o in node.outputs
+    ):
+        raise ModelError(f"{described(node)} handles sequences or optional values; only tensors are served", node=name)
+    training = attributes_of(node).get("training_mode", 0) if node.op_type == "BatchNormalization" else 0
+    if node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None:
+        flag = node.inputs[2].const_value
+        training = bool(flag.numpy().any()) if flag is not None and flag.size == 1 else 0
+    if training:
+        raise ModelError(f"{described(node)} is in training mode; export the model for inference", node=name)
+
+
+def _check_wiring(model: ir.Model) -> None:
+    graph = model.graph
+    known = set(graph.inputs) | set(graph.initializers.values())
+    made = {o for node in graph for o in node.outputs}
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and value not in known and value not in made:
+                name = node.name or None
+                raise ModelError(f"{described(node)} reads '{value.name}', which nothing in the model makes", node=name)
+    for value in graph.outputs:
+        if value not in known and value not in made:
+            raise ModelError(f"output '{value.name}' is made by no node of the model")
