@@ -1,8 +1,20 @@
-"""A policy is a dictionary from operator type to a backward rule; everything else is the adjoint."""
+"""A policy is a dictionary from operator type to a backward rule; everything else is the adjoint.
+
+Through a rectifier, with s the signal from above and x what the rectifier was given: gradient s * [x > 0]; deconvnet max(s, 0) (Zeiler &
+Fergus 2013); guided s * [s > 0] * [x > 0] (Springenberg et al. 2014, section 3.4). A new attribution method is a new dictionary.
+"""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+from unpool.graph.model import Graph, Node
+from unpool.graph.rectifiers import clip_bounds
+from unpool.ops import Rule, backward
+from unpool.ops.activation import PASS, REAPPLY, RECTIFY, guided
 
 
 class Policy(enum.Enum):
@@ -11,3 +23,58 @@ class Policy(enum.Enum):
     DECONVNET = "deconvnet"
     GUIDED = "guided"
     GRADIENT = "gradient"
+
+
+Replacement: TypeAlias = Callable[[Node, Graph], Rule | None]
+"""Gives a node's rule, or ``None`` where the adjoint holds after all."""
+
+
+def _constants(node: Node, graph: Graph) -> tuple[bool, ...]:
+    return tuple(not name or name in graph.constants for name in node.inputs)
+
+
+def _rectifies(node: Node, graph: Graph) -> bool:
+    """Whether a node cuts its input at zero: a Relu, or a Clip from 0, that is no gate."""
+    if node.gate:
+        return False
+    bounds = clip_bounds(graph, node)
+    return bounds is not None and bounds[0] == 0.0 if node.op_type == "Clip" else True
+
+
+def _when_rectifying(rule: Rule) -> Replacement:
+    return lambda node, graph: rule if _rectifies(node, graph) else None
+
+
+def _same_function(node: Node, graph: Graph) -> Rule | None:
+    return REAPPLY if REAPPLY.holds(node, _constants(node, graph)) else None
+
+
+def _guided(node: Node, graph: Graph) -> Rule | None:
+    adjoint = backward(node, _constants(node, graph))
+    return guided(adjoint) if adjoint is not None and _rectifies(node, graph) else None
+
+
+_POLICIES: Mapping[Policy, Mapping[str, Replacement]] = MappingProxyType(
+    {
+        Policy.GRADIENT: {},
+        Policy.DECONVNET: {
+            "Relu": _when_rectifying(RECTIFY),
+            "Clip": _when_rectifying(RECTIFY),
+            "ThresholdedRelu": _when_rectifying(RECTIFY),
+            "LeakyRelu": _same_function,
+            "PRelu": _same_function,
+            # The paper uses no contrast normalisation in the reconstruction path.
+            "LRN": lambda node, graph: PASS,
+        },
+        Policy.GUIDED: {
+            name: _guided for name in ("Relu", "Clip", "ThresholdedRelu", "LeakyRelu", "PRelu")
+        },
+    }
+)
+
+
+def rule_of(node: Node, graph: Graph, policy: Policy) -> Rule | None:
+    """The rule by which a policy crosses a node; ``None`` where the operator is not known."""
+    replacement = _POLICIES[policy].get(node.op_type) if not node.domain else None
+    replaced = replacement(node, graph) if replacement else None
+    return replaced or backward(node, _constants(node, graph))

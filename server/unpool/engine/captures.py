@@ -1,0 +1,96 @@
+"""What a forward run left behind for one input: values, signs and switches, kept under a byte budget."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from unpool.engine.geometry import Geometry
+
+
+@dataclass(eq=False)
+class Capture:
+    """Captured tensors of one input.
+
+    Attributes:
+        geometry: the model's shapes for this input.
+        images: how many images were fed at once.
+        values: value name -> the whole tensor, floats as float32.
+        masks: value name -> boolean, where it is above zero.
+        switches: max-pool node name -> places of the maxima inside their windows.
+    """
+
+    geometry: Geometry
+    images: int
+    values: dict[str, Tensor] = field(default_factory=dict)
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    switches: dict[str, Tensor] = field(default_factory=dict)
+
+    def _tensors(self) -> Iterator[Tensor]:
+        for group in (self.values, self.masks, self.switches):
+            yield from group.values()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return sum(t.numel() * t.element_size() for t in self._tensors())
+
+    def mask(self, name: str) -> Tensor:
+        """Where a value is above zero, from its sign or from itself."""
+        if name not in self.masks:
+            self.masks[name] = self.values[name] > 0
+        return self.masks[name]
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """A tensor in the memory layout of the walk: channels last, so that a box's rows are runs of whole channels."""
+    if tensor.ndim == 4:
+        return tensor.contiguous(memory_format=torch.channels_last)
+    if tensor.ndim == 5:
+        return tensor.contiguous(memory_format=torch.channels_last_3d)
+    return tensor.contiguous()
+
+
+class CaptureStore:
+    """Captures by input digest; the least recently used go when the budget is spent."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._kept: OrderedDict[str, Capture] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, digest: str) -> Capture | None:
+        """The capture of an input, if any is left."""
+        with self._lock:
+            if digest in self._kept:
+                self._kept.move_to_end(digest)
+            return self._kept.get(digest)
+
+    def put(self, digest: str, capture: Capture) -> None:
+        """Keeps a capture, or notes that it has grown; one that is larger than the whole budget is not kept."""
+        with self._lock:
+            self._kept[digest] = capture
+            self._kept.move_to_end(digest)
+            while self._kept and sum(c.nbytes for c in self._kept.values()) > self._budget:
+                self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        with self._lock:
+            self._kept.clear()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        with self._lock:
+            return sum(c.nbytes for c in self._kept.values())
+
+    def digests(self) -> Mapping[str, int]:
+        """Input digest -> bytes held, oldest first."""
+        with self._lock:
+            return {digest: c.nbytes for digest, c in self._kept.items()}

@@ -1,0 +1,324 @@
+"""One loaded model on one device: forward runs, captures, walks and torch segments, behind one object."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from unpool.engine.binding import bind
+from unpool.engine.boxes import Ints
+from unpool.engine.captures import Capture, CaptureStore, dense
+from unpool.engine.devices import Device, resolve
+from unpool.engine.executor import Executor
+from unpool.engine.feeds import Feeds
+from unpool.engine.geometry import Field, Geometry
+from unpool.engine.plan import Plan, Route, route
+from unpool.engine.policies import Policy
+from unpool.engine.sessions import Session, Sessions, execute, shape_name, switch_name
+from unpool.engine.settings import EngineSettings
+from unpool.engine.switches import believed, from_indices, from_input
+from unpool.engine.verification import agree
+from unpool.engine.walk import Piece, Signal, Walker
+from unpool.engine.weights import Weights
+from unpool.graph import Model
+from unpool.graph.errors import InvalidArgumentError, PreconditionError
+from unpool.graph.model import Array, BatchSupport, Node
+
+_LOG = logging.getLogger(__name__)
+_BATCH_TOLERANCE = 1e-4
+
+
+class Engine:
+    """Runs one model.
+
+    Threads may share it: sessions, captures and weights are made under locks. Torch's thread count is set for the whole process.
+    """
+
+    def __init__(self, model: Model, settings: EngineSettings | None = None) -> None:
+        self.model = model
+        self.settings = settings or EngineSettings()
+        self._device: Device = resolve(self.settings.device)
+        torch.set_num_threads(self.settings.thread_count)
+        self.weights = Weights(model.graph, self._device.torch)
+        self._sessions = Sessions(
+            model.runtime, self._device, threads=self.settings.thread_count, limit=self.settings.sessions
+        )
+        self._captures = CaptureStore(self.settings.capture_bytes)
+        self._geometries: dict[tuple[tuple[str, tuple[int, ...]], ...], Geometry] = {}
+        self._routes: dict[tuple[frozenset[str], frozenset[str], Policy], Route] = {}
+        self._pools: dict[str, Node] = {n.name: n for n in model.graph.nodes if n.op_type == "MaxPool"}
+        self._batch_proven: bool | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def device(self) -> str:
+        """``cpu`` or ``cuda:N``."""
+        return self._device.name
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """ONNX Runtime's providers in use."""
+        return tuple(p if isinstance(p, str) else p[0] for p in self._device.providers)
+
+    def close(self) -> None:
+        """Lets go of sessions, weights and captures."""
+        self._sessions.close()
+        self._captures.clear()
+
+    def prepare(self) -> None:
+        """Makes the plain session, so that a model that ONNX Runtime refuses is found out at load."""
+        self._sessions.get(Plan(frozenset(self.model.graph.outputs)))
+
+    # -- forward ----------------------------------------------------------------------------------------------------------------
+
+    def check(self, feeds: Feeds) -> None:
+        """Refuses inputs that the model cannot take.
+
+        Raises:
+            InvalidArgumentError: a missing or unknown name, a wrong dtype, rank or extent, NaN or infinity.
+        """
+        graph = self.model.graph
+        if feeds.of not in graph.inputs:
+            raise InvalidArgumentError("of", f"'{feeds.of}' is not an input; the inputs are {', '.join(graph.inputs)}")
+        if missing := [i for i in graph.inputs if i not in feeds.arrays]:
+            raise InvalidArgumentError("inputs", f"'{missing[0]}' is missing; the inputs are {', '.join(graph.inputs)}")
+        for name, array in feeds.arrays.items():
+            if name not in graph.inputs:
+                raise InvalidArgumentError("inputs", f"'{name}' is not an input; they are {', '.join(graph.inputs)}")
+            self._check_array(name, array)
+
+    def _check_array(self, name: str, array: Array) -> None:
+        value = self.model.graph.values[name]
+        if value.dtype and array.dtype.name != value.dtype:
+            raise InvalidArgumentError("tensor", f"input '{name}' takes {value.dtype}, not {array.dtype.name}")
+        declared = value.shape
+        if declared is not None:
+            wanted = "(" + ", ".join(str(d if d is not None else "?") for d in declared) + ")"
+            fits = len(declared) == array.ndim and all(
+                not isinstance(d, int) or d == n for d, n in zip(declared, array.shape, strict=True)
+            )
+            if not fits or 0 in array.shape:
+                raise InvalidArgumentError("tensor", f"input '{name}' takes shape {wanted}, not {array.shape}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InvalidArgumentError("tensor", f"input '{name}' holds NaN or infinity")
+
+    def run(self, feeds: Feeds, names: Sequence[str] | None = None) -> dict[str, Array]:
+        """A plain forward run.
+
+        Args:
+            feeds: the inputs.
+            names: values that are wanted; the model's outputs by default. The graph is cut at the deepest of them.
+
+        Returns:
+            Value name -> array, in the model's own layout.
+        """
+        self.check(feeds)
+        wanted = list(names if names is not None else self.model.graph.outputs)
+        found = self._forward(Plan(frozenset(wanted)), feeds)
+        return {name: found[name].numpy(force=True) for name in wanted}
+
+    def _forward(self, plan: Plan, feeds: Feeds) -> dict[str, torch.Tensor]:
+        """Runs a plan on the inputs, in one go or image by image where the model takes only one."""
+        graph = self.model.graph
+        given = {n: torch.from_numpy(np.ascontiguousarray(feeds.arrays[n])) for n in plan.sinks & set(graph.inputs)}
+        fixed = {n: torch.from_numpy(graph.constants[n].numpy().copy()) for n in plan.sinks if n in graph.constants}
+        rest = Plan(plan.sinks - given.keys() - fixed.keys(), plan.switches, plan.sources, plan.shapes)
+        if not rest.sinks and not rest.switches and not rest.shapes:
+            return given | fixed
+
+        def check(session: Session) -> bool:
+            if not self.settings.verify or rest.sinks <= set(graph.outputs):
+                return True
+            return agree(session, self._sessions.get(rest, optimised=False), feeds.arrays, self._device)
+
+        session = self._sessions.get(rest, check=check)
+        return execute(session, feeds.arrays, self._device) | given | fixed
+
+    def proven_batch(self, feeds: Feeds) -> bool:
+        """Whether several images may be fed at once: declared by the graph, and proven on first use by two images at once against each.
+
+        Args:
+            feeds: one image.
+        """
+        if self.model.graph.batch is not BatchSupport.SYMBOLIC:
+            return False
+        with self._lock:
+            if self._batch_proven is None:
+                self._batch_proven = self._prove_batch(feeds)
+            return self._batch_proven
+
+    def _prove_batch(self, feeds: Feeds) -> bool:
+        graph = self.model.graph
+        other = {n: np.flip(a, -1).copy() if a.dtype.kind == "f" else a for n, a in feeds.arrays.items()}
+        axes = {n: graph.values[n].batch_axis for n in graph.inputs}
+        both = {
+            n: np.concatenate([feeds.arrays[n], other[n]], axis) if (axis := axes[n]) is not None else feeds.arrays[n]
+            for n in graph.inputs
+        }
+        try:
+            single = [self.run(Feeds(a, feeds.of)) for a in (feeds.arrays, other)]
+            joint = self.run(Feeds(both, feeds.of))
+        except Exception:  # whatever goes wrong, the answer is that batches do not work
+            _LOG.warning("batches do not run", extra={"model": self.model.digest}, exc_info=True)
+            return False
+        for name in graph.outputs:
+            axis = graph.values[name].batch_axis
+            apart = [s[name] for s in single]
+            expected = apart[0] if axis is None else np.concatenate(apart, axis)
+            if expected.shape != joint[name].shape:
+                return False
+            scale = max(float(np.abs(expected).max(initial=0)), 1e-12)
+            if float(np.abs(expected - joint[name]).max(initial=0)) > _BATCH_TOLERANCE * scale:
+                return False
+        return True
+
+    # -- geometry ---------------------------------------------------------------------------------------------------------------
+
+    def geometry(self, feeds: Feeds) -> Geometry:
+        """Shapes and windows for inputs of these extents; what symbols do not tell, a run does."""
+        key = tuple((n, feeds.arrays[n].shape) for n in self.model.graph.inputs)
+        with self._lock:
+            if key not in self._geometries:
+                shapes, unknown = bind(self.model.graph, feeds.arrays)
+                if unknown:
+                    told = self._forward(Plan(frozenset(), shapes=unknown), feeds)
+                    shapes |= {n: tuple(int(d) for d in told[shape_name(n)]) for n in unknown if shape_name(n) in told}
+                self._geometries[key] = Geometry(self.model.graph, shapes)
+            return self._geometries[key]
+
+    def declared_geometry(self) -> Geometry | None:
+        """Shapes and windows for the declared extents, batch 1; ``None`` where the inputs leave an extent other than the batch open."""
+        graph = self.model.graph
+        arrays: dict[str, Array] = {}
+        for name in graph.inputs:
+            value = graph.values[name]
+            if value.shape is None:
+                return None
+            extents = [1 if i == value.batch_axis else d for i, d in enumerate(value.shape)]
+            if not all(isinstance(d, int) for d in extents):
+                return None
+            shape = tuple(int(d) for d in extents if isinstance(d, int))
+            arrays[name] = np.zeros(shape, value.dtype or "float32")
+        return self.geometry(Feeds(arrays, graph.inputs[0]))
+
+    def receptive_field(self, layer: str, to: str | None = None) -> tuple[Field, ...]:
+        """The receptive field of a layer's units for the declared extents; empty where the model leaves its plane open.
+
+        Args:
+            layer: tensor name.
+            to: tensor name; the first input by default.
+
+        Raises:
+            PreconditionError: the layer is not computed from ``to``.
+        """
+        geometry = self.declared_geometry()
+        return geometry.receptive_field(layer, to or self.model.graph.inputs[0]) if geometry else ()
+
+    def switches(self, layer: str, to: str | None = None) -> int:
+        """How many max-pool nodes lie between a layer and ``to`` (the first input by default)."""
+        graph = self.model.graph
+        active = graph.ancestors([layer]) & graph.descendants([to or graph.inputs[0]])
+        return sum(n.outputs[0] in active and n.inputs[0] in active for n in self._pools.values())
+
+    # -- capture and walk -------------------------------------------------------------------------------------------------------
+
+    def route(self, seeds: Iterable[str], to: Iterable[str], policy: Policy) -> Route:
+        """The way of a signal, kept once found; see ``unpool.engine.plan.route``."""
+        key = (frozenset(seeds), frozenset(to), policy)
+        with self._lock:
+            if key not in self._routes:
+                self._routes[key] = route(self.model.graph, key[0], key[1], policy)
+            return self._routes[key]
+
+    def capture(
+        self, feeds: Feeds, values: Iterable[str] = (), masks: Iterable[str] = (), switches: Iterable[str] = ()
+    ) -> Capture:
+        """What a forward run leaves behind; only what an earlier capture of the same input does not hold is run for.
+
+        Args:
+            feeds: the inputs.
+            values: value names to keep whole.
+            masks: value names of which the sign is kept.
+            switches: max-pool node names.
+
+        Returns:
+            A capture that holds all of it. A later call on the same input may add to it.
+        """
+        with self._lock:
+            found = self._captures.get(feeds.digest)
+            if found is None:
+                geometry = self.geometry(feeds)
+                batch = self.model.graph.values[feeds.of].batch_axis
+                images = 1 if batch is None else feeds.arrays[feeds.of].shape[batch]
+                found = Capture(geometry, images)
+            missing_values = {v for v in values if v not in found.values}
+            missing_masks = {m for m in masks if m not in found.masks and m not in found.values} - missing_values
+            missing_switches = {s for s in switches if s not in found.switches}
+            if missing_values or missing_masks or missing_switches:
+                self._fill(found, feeds, missing_values, missing_masks, missing_switches)
+            self._captures.put(feeds.digest, found)
+            return found
+
+    def _fill(self, capture: Capture, feeds: Feeds, values: set[str], masks: set[str], switches: set[str]) -> None:
+        graph = self.model.graph
+        direct, derived = set(), set()
+        for name in switches:
+            pool = self._pools[name]
+            trusted = believed(pool, graph.values[pool.inputs[0]].dtype, self._device)
+            (direct if trusted else derived).add(name)
+        sources = {self._pools[name].inputs[0] for name in derived}
+        plan = Plan(frozenset(values | masks | sources), frozenset(direct))
+        found = self._forward(plan, feeds)
+        for name in values:
+            capture.values[name] = dense(_float32(found[name]).to(self._device.torch))
+        for name in masks:
+            capture.masks[name] = dense((found[name] > 0).to(self._device.torch))
+        for name in direct:
+            pool = self._pools[name]
+            extents = list(capture.geometry.shapes[pool.inputs[0]][2:])
+            capture.switches[name] = dense(from_indices(found[switch_name(name)], pool, extents))
+        for name in derived:
+            pool = self._pools[name]
+            capture.switches[name] = dense(from_input(_float32(found[pool.inputs[0]]), pool))
+
+    def walk(self, route: Route, capture: Capture, seeds: Mapping[str, Signal], images: Ints) -> Iterator[Piece | None]:
+        """Carries signals along a route; see ``unpool.engine.walk.Walker.walk``."""
+        walker = Walker(route, capture, self.weights, self.settings.piece_bytes)
+        return walker.walk(seeds, images)
+
+    def captured_for(self, feeds: Feeds, route: Route, also: Iterable[str] = ()) -> Capture:
+        """The capture that a route needs, and some values beside."""
+        return self.capture(feeds, route.values | set(also), route.masks, route.switches)
+
+    def executor(self, sources: Iterable[str], sinks: Iterable[str]) -> Executor:
+        """A differentiable segment of the model in torch.
+
+        Args:
+            sources: value names where it begins; empty for the model's inputs.
+            sinks: value names where it ends.
+        """
+        return Executor(self.model.graph, self.weights, Plan(frozenset(sinks), sources=frozenset(sources)))
+
+    def resolve(self, name: str | None, default: str) -> str:
+        """The tensor name behind a layer's or a tensor's name.
+
+        Raises:
+            NotFoundError: no such layer or tensor; tells the nearest.
+            PreconditionError: it was folded away.
+        """
+        if name is None:
+            return default
+        if name in self.model.graph.values:
+            return name
+        if name in self.model.graph.constants:
+            raise PreconditionError(f"'{name}' is a constant of the model: no signal reaches it")
+        return self.model.layers.find(name).name
+
+
+def _float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Floats of any width as float32; everything else as it is."""
+    return tensor.float() if tensor.is_floating_point() else tensor

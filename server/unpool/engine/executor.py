@@ -1,0 +1,96 @@
+"""The differentiable executor: any segment of a model forward in torch, so that autograd runs through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unpool.engine.plan import Plan
+from unpool.engine.weights import Weights
+from unpool.graph.errors import PreconditionError
+from unpool.graph.model import Graph, Node
+from unpool.ops import find, run
+
+
+@dataclass(frozen=True, eq=False)
+class Executor:
+    """Runs a plan's nodes one after another in torch.
+
+    Attributes:
+        graph: the model.
+        weights: its constants.
+        plan: where values enter (``sources``; empty means the model's inputs) and leave (``sinks``).
+    """
+
+    graph: Graph
+    weights: Weights
+    plan: Plan
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes of the segment, in order."""
+        needed = set(self.plan.sinks)
+        sources = self.plan.sources or frozenset(self.graph.inputs)
+        chosen: list[Node] = []
+        for node in reversed(self.graph.nodes):
+            if any(o in needed and o not in sources for o in node.outputs):
+                chosen.append(node)
+                needed.update(i for i in node.inputs if i)
+        return tuple(reversed(chosen))
+
+    def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Runs the segment.
+
+        Args:
+            values: value name -> tensor, for every source; further values may be given as constants from a forward run, and are then not
+                computed. Extents may differ from the model's own where its operators allow it.
+
+        Returns:
+            The sinks. Gradients flow from them to whatever of ``values`` requires them.
+
+        Raises:
+            PreconditionError: a node without a forward in torch, or a value that is neither given nor computed; names it.
+        """
+        known: dict[str, Tensor] = dict(values)
+        nodes = [n for n in self.nodes if not all(o in values for o in n.outputs if o)]
+        last = self._last_use(nodes)
+        for i, node in enumerate(nodes):
+            if find(node) is None:
+                raise PreconditionError(
+                    f"{node}: {node.domain or 'ai.onnx'}.{node.op_type}-{node.version} has no forward in torch", node=node.name
+                )
+            results = run(node, [self._input(name, node, known) for name in node.inputs])
+            known.update((name, r) for name, r in zip(node.outputs, results, strict=False) if name and name not in values)
+            for name in last.get(i, ()):
+                known.pop(name, None)
+        return {name: known[name] for name in sorted(self.plan.sinks)}
+
+    def _input(self, name: str, node: Node, known: Mapping[str, Tensor]) -> Tensor | None:
+        if not name:
+            return None
+        if name in known:
+            return known[name]
+        if name in self.weights:
+            return self.weights[name]
+        raise PreconditionError(f"{node} reads '{name}', which is neither fed nor computed in this segment", node=node.name)
+
+    def _last_use(self, nodes: Iterable[Node]) -> dict[int, list[str]]:
+        """Node index -> values that nobody reads behind it, so that they can be let go of."""
+        uses: dict[str, int] = {}
+        for i, node in enumerate(nodes):
+            for name in (*node.inputs, *node.outputs):
+                uses[name] = i
+        found: dict[int, list[str]] = {}
+        for name, i in uses.items():
+            if name not in self.plan.sinks:
+                found.setdefault(i, []).append(name)
+        return found
+
+
+def forward(executor: Executor, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Runs a segment without keeping anything for backward."""
+    with torch.no_grad():
+        return executor(values)

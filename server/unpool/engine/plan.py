@@ -1,0 +1,114 @@
+"""Plans: which values enter where, which leave, which are captured on the way; and the route of a signal back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from unpool.engine.policies import Policy, rule_of
+from unpool.graph.errors import PreconditionError
+from unpool.graph.model import Graph, Node
+from unpool.ops import Rule, find
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A forward run.
+
+    Attributes:
+        sources: values that are fed; empty means the model's inputs.
+        sinks: values that are wanted; what they do not need is not run.
+        switches: max-pool nodes, by name, whose switches are wanted.
+        shapes: values of which only the extents are wanted.
+    """
+
+    sinks: frozenset[str]
+    switches: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+    shapes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One node on a signal's way back: its rule, and for which inputs a signal is due."""
+
+    node: Node
+    rule: Rule
+    wanted: tuple[bool, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """A signal's whole way from some seeds to some sinks, nodes last to first.
+
+    Attributes:
+        seeds: where signals enter.
+        to: where they end.
+        policy: whose rules the steps carry.
+        steps: in the order of crossing.
+        values: values to capture whole.
+        masks: values of which the sign is captured.
+        switches: max-pool nodes, by name, whose switches are captured.
+        fallbacks: nodes that the policy has no rule of its own for, crossed by the vector-Jacobian product.
+    """
+
+    seeds: frozenset[str]
+    to: frozenset[str]
+    policy: Policy
+    steps: tuple[Step, ...]
+    values: frozenset[str]
+    masks: frozenset[str]
+    switches: frozenset[str]
+    fallbacks: tuple[Node, ...]
+
+
+FLOATS = frozenset({"float32", "float16", "bfloat16", "float64", ""})
+
+
+def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy) -> Route:
+    """Finds the way back.
+
+    Raises:
+        PreconditionError: a seed is not computed from any of ``to``, or a node on the way cannot be crossed; the message names it.
+    """
+    seeds, to = frozenset(seeds), frozenset(to)
+    below = graph.descendants(to)
+    for seed in sorted(seeds):
+        if seed not in below:
+            raise PreconditionError(f"'{seed}' is not computed from {', '.join(repr(t) for t in sorted(to))}")
+    active = {n for n in graph.ancestors(seeds) & below if graph.values[n].dtype in FLOATS}
+    steps: list[Step] = []
+    values: set[str] = set()
+    masks: set[str] = set()
+    switches: set[str] = set()
+    fallbacks: list[Node] = []
+    for node in reversed(graph.nodes):
+        if not any(o in active for o in node.outputs):
+            continue
+        wanted = tuple(i in active for i in node.inputs)
+        if not any(wanted):
+            continue
+        rule = rule_of(node, graph, policy)
+        if rule is None:
+            raise PreconditionError(
+                f"the signal cannot cross {node}: {node.domain or 'ai.onnx'}.{node.op_type}-{node.version} is not known",
+                node=node.name,
+            )
+        steps.append(Step(node, rule, wanted))
+        indices = range(len(node.inputs)) if rule.inputs is None else rule.inputs
+        values.update(node.inputs[i] for i in indices if i < len(node.inputs) and node.inputs[i] in graph.values)
+        values.update(node.outputs[i] for i in rule.outputs)
+        if rule.mask:
+            masks.add(node.outputs[0])
+        if rule.switches:
+            switches.add(node.name)
+        if not rule.exact and policy is not Policy.GRADIENT:
+            fallbacks.append(node)
+    return Route(
+        seeds, to, policy, tuple(steps), frozenset(values), frozenset(masks - values), frozenset(switches), tuple(fallbacks)
+    )
+
+
+def crossable(graph: Graph, node: Node) -> bool:
+    """Whether any signal can cross a node."""
+    return find(node) is not None

@@ -1,0 +1,182 @@
+"""ONNX Runtime sessions over cuts of a model: made on first use, bounded in number, sharing one copy of the weights."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import torch
+from torch import Tensor
+
+from unpool.engine.devices import Device
+from unpool.engine.plan import Plan
+from unpool.graph.errors import ModelError
+from unpool.graph.model import Array
+
+_SHARED_BYTES = 1024
+"""Initialisers above this size are shared between sessions; ONNX Runtime folds smaller ones while it loads."""
+
+
+def shape_name(value: str) -> str:
+    """The name under which a session gives the extents of a value."""
+    return f"unpool/shape/{value}"
+
+
+def switch_name(node: str) -> str:
+    """The name under which a session gives the ONNX Indices of a max-pool node."""
+    return f"unpool/switches/{node}"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session and what it takes and gives."""
+
+    run: ort.InferenceSession
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Sessions:
+    """The sessions of one model on one device."""
+
+    def __init__(self, model: ir.Model, device: Device, *, threads: int, limit: int) -> None:
+        self._model = model
+        self._device = device
+        self._threads = threads
+        self._limit = limit
+        self._sessions: OrderedDict[Plan, Session] = OrderedDict()
+        self._lock = threading.Lock()
+        self._weights: dict[str, ort.OrtValue] = {}
+        self._arrays: dict[str, Array] = {}
+
+    def get(
+        self, plan: Plan, *, optimised: bool = True, check: Callable[[Session], bool] | None = None
+    ) -> Session:
+        """The session for a plan.
+
+        Args:
+            plan: what it is to give.
+            optimised: whether ONNX Runtime may fuse; sessions that may not are made anew each time.
+            check: asked once, when the session is new; where it says no, an unoptimised session takes its place.
+        """
+        if not optimised:
+            return self._create(plan, optimised=False)
+        with self._lock:
+            if (session := self._sessions.get(plan)) is not None:
+                self._sessions.move_to_end(plan)
+                return session
+            session = self._create(plan, optimised=True)
+            if check is not None and not check(session):
+                session = self._create(plan, optimised=False)
+            self._sessions[plan] = session
+            while len(self._sessions) > self._limit:
+                self._sessions.popitem(last=False)
+            return session
+
+    def close(self) -> None:
+        """Lets go of every session and weight."""
+        with self._lock:
+            self._sessions.clear()
+            self._weights.clear()
+            self._arrays.clear()
+
+    def _create(self, plan: Plan, optimised: bool) -> Session:
+        cut = self._cut(plan)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        # Spinning threads would fight torch's for the same cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Packed weights would be a private copy in every session.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.log_severity_level = 3
+        if not optimised:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        for name, weight in cut.graph.initializers.items():
+            if weight.const_value is not None and weight.const_value.nbytes > _SHARED_BYTES:
+                options.add_initializer(name, self._weight(name, weight.const_value))
+        try:
+            session = ort.InferenceSession(
+                ir.to_proto(cut).SerializeToString(), options, providers=self._device.providers
+            )
+        except Exception as error:  # ONNX Runtime raises a private type per status code
+            raise ModelError(f"ONNX Runtime does not take the model: {_first_line(error)}") from error
+        self._device.confirm(session)
+        inputs = tuple(i.name for i in session.get_inputs())
+        return Session(session, inputs, tuple(o.name for o in session.get_outputs()))
+
+    def _cut(self, plan: Plan) -> ir.Model:
+        """The part of the model that a plan needs, with its taps as outputs."""
+        graph = self._model.graph
+        sources = sorted(plan.sources) or [i.name or "" for i in graph.inputs if i.name not in graph.initializers]
+        sinks = sorted(plan.sinks | plan.shapes)
+        pools = {n.name: n for n in graph if n.op_type == "MaxPool" and n.name in plan.switches}
+        tapped = [pool.outputs[0].name or "" for name, pool in sorted(pools.items())]
+        # Only extraction copies the nodes, so that an output can be added to them.
+        cut = ir.convenience.extract(graph, sources, list(dict.fromkeys(sinks + tapped)))
+        values = {v.name: v for node in cut for v in node.outputs} | {v.name: v for v in cut.inputs}
+        for node in list(cut):
+            if node.name in plan.switches:
+                if len(node.outputs) < 2:
+                    node.resize_outputs(2)
+                indices = node.outputs[1]
+                indices.name = switch_name(node.name)
+                indices.type = ir.TensorType(ir.DataType.INT64)
+                cut.outputs.append(indices)
+        for name in sorted(plan.shapes):
+            shape = ir.node("Shape", [values[name]])
+            shape.outputs[0].name = shape_name(name)
+            shape.outputs[0].type = ir.TensorType(ir.DataType.INT64)
+            cut.append(shape)
+            cut.outputs.append(shape.outputs[0])
+        kept = plan.sinks
+        for output in list(cut.outputs):
+            if output.name not in kept and not (output.name or "").startswith("unpool/"):
+                cut.outputs.remove(output)
+        for opset, version in self._model.opset_imports.items():
+            cut.opset_imports[opset] = version
+        return ir.Model(cut, ir_version=self._model.ir_version, functions=list(self._model.functions.values()))
+
+    def _weight(self, name: str, tensor: ir.TensorProtocol) -> ort.OrtValue:
+        if name not in self._weights:
+            array = np.ascontiguousarray(tensor.numpy())
+            self._arrays[name] = array  # ONNX Runtime reads this memory: it has to outlive the sessions
+            self._weights[name] = ort.OrtValue.ortvalue_from_numpy(array)
+        return self._weights[name]
+
+
+def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dict[str, Tensor]:
+    """Runs a session; what it gives stays in the device's memory and passes to torch by DLPack.
+
+    Raises:
+        ModelError: ONNX Runtime fails on this input.
+    """
+    binding = session.run.io_binding()
+    for name in session.inputs:
+        binding.bind_cpu_input(name, np.ascontiguousarray(feeds[name]))
+    kind, index = device.torch.type, device.torch.index or 0
+    for name in session.outputs:
+        binding.bind_output(name, kind, index)
+    try:
+        session.run.run_with_iobinding(binding)
+    except Exception as error:  # ONNX Runtime raises a private type per status code
+        raise ModelError(f"ONNX Runtime fails on this input: {_first_line(error)}") from error
+    values = binding.get_outputs()
+    return {name: _to_torch(value) for name, value in zip(session.outputs, values, strict=True)}
+
+
+def _to_torch(value: ort.OrtValue) -> Tensor:
+    if value.data_type() == "tensor(bool)":  # ONNX Runtime exports it as bytes
+        return torch.from_numpy(value.numpy())
+    return torch.from_dlpack(value)
+
+
+def _first_line(error: Exception) -> str:
+    """ONNX Runtime's message without the source locations behind it."""
+    return str(error).strip().splitlines()[0]
+

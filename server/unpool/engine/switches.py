@@ -1,0 +1,79 @@
+"""Whether ONNX Runtime's max-pool Indices can be believed here, and their turning into switch codes.
+
+Providers have given wrong places, another order at ties, or -1 for windows of equal values. So every pool configuration is tried once per
+device on a small plane with many ties; where ``x[indices] == y`` and the order at ties do not hold, switches are derived from the pool's
+input instead.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor
+
+from unpool.engine.devices import Device
+from unpool.graph.model import Attribute, Node
+from unpool.ops.switches import codes_from_indices, codes_from_input, pool_geometry
+
+_FIRST_WITH_INDICES = 8
+
+
+def believed(node: Node, dtype: str, device: Device) -> bool:
+    """Whether the Indices of a max-pool node can be taken as they come."""
+    if node.version < _FIRST_WITH_INDICES or dtype not in ("float32", "float16", "float64"):
+        return False
+    attributes = tuple(sorted((k, v) for k, v in node.attributes.items() if not isinstance(v, np.ndarray)))
+    return _probe(attributes, node.version, dtype, device)
+
+
+@lru_cache(maxsize=512)
+def _probe(attributes: tuple[tuple[str, Attribute], ...], version: int, dtype: str, device: Device) -> bool:
+    settings = dict(attributes)
+    kernel = settings["kernel_shape"]
+    assert isinstance(kernel, tuple)
+    node = Node("probe", "", "MaxPool", version, ("x",), ("y", "i"), settings)
+    strides = settings.get("strides", (1,) * len(kernel))
+    dilations = settings.get("dilations", (1,) * len(kernel))
+    assert isinstance(strides, tuple) and isinstance(dilations, tuple)
+    extents = [
+        (int(k) - 1) * int(d) + 1 + 2 * int(s) + 1 for k, s, d in zip(kernel, strides, dilations, strict=True)
+    ]
+    # Few distinct values, half of them zero as behind a rectifier: many ties, many windows of equal values.
+    x = np.maximum(np.random.default_rng(0).integers(-3, 4, (1, 2, *extents)), 0).astype(dtype)
+    kind = helper.np_dtype_to_tensor_dtype(x.dtype)
+    graph = helper.make_graph(
+        [helper.make_node("MaxPool", ["x"], ["y", "i"], **settings)],
+        "probe",
+        [helper.make_tensor_value_info("x", kind, x.shape)],
+        [helper.make_tensor_value_info("y", kind, None), helper.make_tensor_value_info("i", TensorProto.INT64, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=onnx.IR_VERSION - 3)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=device.providers)
+        y, indices = session.run(None, {"x": x})
+    except Exception:  # a provider without the second output: ONNX Runtime raises a private type per status code
+        return False
+    if (indices < 0).any() or (indices >= x.size).any() or not np.array_equal(x.ravel()[indices], y):
+        return False
+    given = from_indices(torch.from_numpy(indices), node, extents)
+    return bool(torch.equal(given, from_input(torch.from_numpy(x).float(), node)))
+
+
+def from_indices(indices: Tensor, node: Node, extents: list[int]) -> Tensor:
+    """Switch codes from ONNX Indices; ``extents`` are those of the pool's input plane."""
+    order = node.attributes.get("storage_order", 0)
+    assert isinstance(order, int)
+    return codes_from_indices(indices, pool_geometry(node, extents), extents, storage_order=order)
+
+
+def from_input(x: Tensor, node: Node) -> Tensor:
+    """Switch codes from what the pool reads, (N, C, D1 ... Dn)."""
+    return codes_from_input(x, pool_geometry(node, list(x.shape[2:])))

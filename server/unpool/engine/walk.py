@@ -1,0 +1,229 @@
+"""The reverse walk: signals from any seeds down to any sinks, a batch of units at a time, each on its own box."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unpool.engine.boxes import Boxes, Ints, Planes, move, zero_outside
+from unpool.engine.captures import Capture
+from unpool.engine.crossing import Site
+from unpool.engine.geometry import local
+from unpool.engine.plan import Route, Step
+from unpool.engine.weights import Weights
+from unpool.graph.intervals import POINTWISE, Broadcast
+
+_TICK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """A signal at one tensor: units along its batch axis, their boxes along its spatial axes."""
+
+    value: Tensor
+    boxes: Boxes
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Units that have arrived: their indices among those that set out, and their signal at every sink (absent where none came)."""
+
+    units: Ints
+    signals: Mapping[str, Signal]
+
+
+@dataclass(eq=False)
+class _Party:
+    """Units that walk together."""
+
+    units: Ints
+    images: Ints
+    pending: dict[str, Signal]
+
+
+@dataclass(frozen=True, eq=False)
+class Walker:
+    """Walks one route through one capture.
+
+    Attributes:
+        route: the way.
+        capture: what the rules need; it must hold everything that the route lists.
+        weights: the model's constants.
+        piece_bytes: how much signal is carried at once; a party whose next signal is larger splits up.
+    """
+
+    route: Route
+    capture: Capture
+    weights: Weights
+    piece_bytes: int
+
+    def walk(self, seeds: Mapping[str, Signal], images: Ints) -> Iterator[Piece | None]:
+        """Carries signals down.
+
+        Args:
+            seeds: value name -> signal; all of the same number of units.
+            images: the image of every unit, int64 (units,).
+
+        Yields:
+            Pieces as units arrive; ``None`` now and then between two nodes, when the caller may pause or give up.
+        """
+        party = _Party(np.arange(len(images)), images, dict(seeds))
+        with torch.no_grad():
+            yield from self._go(party, 0)
+
+    def _go(self, party: _Party, start: int) -> Iterator[Piece | None]:
+        resumed = time.monotonic()
+        for i in range(start, len(self.route.steps)):
+            step = self.route.steps[i]
+            arrived = {o: party.pending[o] for o in step.node.outputs if o in party.pending}
+            if not arrived:
+                continue
+            outer, inner = self._boxes(step, arrived, len(party.units))
+            parts = self._parts(party, step, inner)
+            if parts > 1:
+                for part in self._split(party, parts):
+                    yield from self._go(part, i)
+                return
+            for output in arrived:
+                if output not in self.route.to:
+                    del party.pending[output]
+            self._cross(party, step, arrived, outer, inner)
+            if time.monotonic() - resumed > _TICK_SECONDS:
+                yield None
+                resumed = time.monotonic()
+        yield Piece(party.units, {name: party.pending[name] for name in sorted(self.route.to) if name in party.pending})
+
+    def _boxes(self, step: Step, arrived: Mapping[str, Signal], count: int) -> tuple[Boxes, dict[str, Boxes]]:
+        """The outputs' boxes, widened where the node cannot be crossed locally, and the natural boxes of every input."""
+        geometry = self.capture.geometry
+        windows = geometry.windows(step.node)
+        first = next(iter(arrived))
+        plane = geometry.plane(first)
+        outer: Boxes | None = None
+        for name, signal in arrived.items():
+            if geometry.plane(name) != plane:  # a split along the plane: no common coordinates
+                outer = Boxes.whole(plane, count)
+                break
+            outer = signal.boxes if outer is None else outer.union(signal.boxes)
+        assert outer is not None
+        widened = [s for s in plane if not outer.is_whole(plane, s) and not self._local(step, windows, s)]
+        # A box as large as the plane saves nothing, and the plane has no border to mask.
+        widened += [s for s in plane if s not in widened and not outer.is_whole(plane, s) and outer.sizes[s] >= plane[s]]
+        if widened:
+            outer = Boxes(
+                {s: np.zeros_like(o) if s in widened else o for s, o in outer.origins.items()},
+                {s: plane[s] if s in widened else n for s, n in outer.sizes.items()},
+                count,
+            )
+        inner = {
+            name: geometry.natural(name, along, outer)
+            for name, along in zip(step.node.inputs, windows, strict=True)
+            if name in geometry.shapes
+        }
+        return outer, inner
+
+    def _local(self, step: Step, windows: object, index: int) -> bool:
+        geometry = self.capture.geometry
+        for name, along in zip(step.node.inputs, geometry.windows(step.node), strict=True):
+            if name not in geometry.shapes or index not in geometry.plane(name):
+                continue
+            if not local(along, index):
+                return False
+            # The vector-Jacobian product runs the forward on the box, which is right only where no neighbour is read.
+            if not step.rule.exact and along[index] != POINTWISE and not isinstance(along[index], Broadcast):
+                return False
+        return True
+
+    def _parts(self, party: _Party, step: Step, inner: Mapping[str, Boxes]) -> int:
+        """Into how many the party has to split before this step."""
+        count = len(party.units)
+        if count == 1:
+            return 1
+        geometry = self.capture.geometry
+        size = 0
+        for name, wanted in zip(step.node.inputs, step.wanted, strict=True):
+            if not wanted:
+                continue
+            value = geometry.value(name)
+            if value.batch_axis is None:
+                return count
+            elements = 1
+            for axis, extent in enumerate(geometry.shapes[name]):
+                if axis != value.batch_axis:
+                    elements *= extent
+            for s, position in value.spatial_axes.items():
+                elements = elements // geometry.shapes[name][position] * inner[name].sizes[s]
+            size = max(size, elements * 4)
+        return min(count, -(-size * count // self.piece_bytes))
+
+    def _split(self, party: _Party, parts: int) -> Iterator[_Party]:
+        """Smaller parties, of units whose boxes stick out of the planes alike, so that what sticks out can be left away."""
+        geometry = self.capture.geometry
+        keys: list[Ints] = []
+        for name, signal in party.pending.items():
+            plane = geometry.plane(name)
+            for s in plane:
+                origins = signal.boxes.origins[s]
+                keys += [np.maximum(-origins, 0), np.maximum(origins + signal.boxes.sizes[s] - plane[s], 0), origins]
+        order = np.lexsort(keys[::-1]) if keys else np.arange(len(party.units))
+        for chunk in np.array_split(order, parts):
+            chosen = torch.from_numpy(chunk)
+            pending = {}
+            for name, signal in party.pending.items():
+                batch = geometry.value(name).batch_axis
+                value = signal.value
+                if batch is not None:
+                    value = value.index_select(batch, chosen.to(value.device))
+                pending[name] = Signal(value, signal.boxes.take(chunk))
+            yield _Party(party.units[chunk], party.images[chunk], pending)
+
+    def _cross(
+        self, party: _Party, step: Step, arrived: Mapping[str, Signal], outer: Boxes, inner: Mapping[str, Boxes]
+    ) -> None:
+        geometry = self.capture.geometry
+        node = step.node
+        signals: list[Tensor | None] = []
+        for output in node.outputs:
+            if output not in arrived:
+                signals.append(None)
+                continue
+            found, target = arrived[output], outer
+            if geometry.plane(output) != {s: geometry.plane(next(iter(arrived)))[s] for s in geometry.plane(output)}:
+                target = Boxes.whole(geometry.plane(output), outer.count)
+            signals.append(move(found.value, geometry.value(output), found.boxes, target))
+        trims = {
+            name: {s: boxes.overhang(geometry.plane(name), s) for s in boxes.sizes} for name, boxes in inner.items()
+        }
+        first = node.inputs[0]
+        site = Site(step, self.capture, self.weights, party.images, outer, inner, trims.get(first, {}))
+        for name, wanted, result in zip(node.inputs, step.wanted, step.rule.apply(site, tuple(signals)), strict=True):
+            if not wanted or result is None:
+                continue
+            self._add(party, name, self._fit(name, result, inner[name], trims[name]))
+
+    def _fit(self, name: str, result: Tensor, natural: Boxes, trims: Mapping[int, tuple[int, int]]) -> Signal:
+        """A rule's result with what nobody needs cut away, and zeros wherever it still sticks out of the plane."""
+        geometry = self.capture.geometry
+        value = geometry.value(name)
+        trimmed = natural.trimmed(trims)
+        for s, position in value.spatial_axes.items():
+            if result.shape[position] != trimmed.sizes[s]:
+                result = result.narrow(position, trims[s][0], trimmed.sizes[s])
+        plane: Planes = geometry.plane(name)
+        return Signal(zero_outside(result, value, trimmed, plane), trimmed)
+
+    def _add(self, party: _Party, name: str, signal: Signal) -> None:
+        """Joins a signal to what has already come to the same tensor over another branch."""
+        if name not in party.pending:
+            party.pending[name] = signal
+            return
+        value = self.capture.geometry.value(name)
+        other = party.pending[name]
+        union = other.boxes.union(signal.boxes)
+        total = move(other.value, value, other.boxes, union) + move(signal.value, value, signal.boxes, union)
+        party.pending[name] = Signal(total, union)

@@ -1,0 +1,306 @@
+"""Projection of units, of whole maps and of class scores down to the pixels (Zeiler & Fergus 2013, section 2.1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unpool.engine import Boxes, Capture, Engine, Feeds, Piece, Policy, Route, Signal
+from unpool.graph import Layer, Value
+from unpool.graph.errors import InvalidArgumentError, OutOfRangeError, PreconditionError
+from unpool.methods.requests import (
+    Fallback,
+    Positions,
+    Projection,
+    ProjectionHeader,
+    ProjectionRequest,
+    Start,
+)
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """The units of an answer: a channel each, and a position (one column per plane axis; none for whole maps and outputs)."""
+
+    channels: Ints
+    positions: Ints
+    activations: Floats
+    ranks: Floats
+    starts: Floats
+    maps: bool
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+
+def project(
+    engine: Engine, feeds: Feeds, request: ProjectionRequest
+) -> Iterator[ProjectionHeader | Projection | None]:
+    """Projects units of one layer down to the pixels, or to another tensor.
+
+    Args:
+        engine: the model.
+        feeds: one image.
+        request: what to project, and how.
+
+    Yields:
+        The header; then projections as they are ready; ``None`` between two pieces of work, when the caller may pause or give up.
+
+    Raises:
+        NotFoundError: unknown layer or tensor.
+        InvalidArgumentError: inputs that the model does not take; neither channels nor top; a position of the wrong length.
+        OutOfRangeError: a channel or position that the layer does not have.
+        PreconditionError: the layer is not computed from the sink, or a node on the way cannot be crossed.
+    """
+    engine.check(feeds)
+    layer = engine.model.layers.find(request.layer)
+    to = engine.resolve(request.to, feeds.of)
+    route = engine.route([layer.name], [to], request.policy)
+    capture = engine.captured_for(feeds, route, also=(layer.name, layer.rank_name))
+    if capture.images != 1:
+        raise InvalidArgumentError("tensor", f"a projection takes one image at a time, not {capture.images}")
+    units = _choose(layer, engine.model.graph.values[layer.name], capture, request)
+    yield _header(engine, layer, to, route, capture, request, len(units))
+    yield from _pieces(engine, layer, to, route, capture, units)
+
+
+def _header(
+    engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, request: ProjectionRequest, total: int
+) -> ProjectionHeader:
+    geometry = capture.geometry
+    sink = geometry.value(to)
+    warnings = []
+    if request.policy is Policy.DECONVNET and not route.switches:
+        warnings.append(
+            "no max pool lies on the way: without switches a unit's deconvnet picture is the same for every input"
+        )
+    channel = sink.channel_axis
+    return ProjectionHeader(
+        layer=layer.name,
+        alias=layer.alias,
+        shape=geometry.shapes[layer.name],
+        policy=request.policy,
+        start=_start(request),
+        to=to,
+        plane=tuple(geometry.plane(to).values()),
+        sink_channels=1 if channel is None else geometry.shapes[to][channel],
+        total=total,
+        fallbacks=tuple(Fallback(n.name, n.op_type) for n in route.fallbacks),
+        switches=len(route.switches),
+        warnings=tuple(warnings),
+    )
+
+
+def _start(request: ProjectionRequest) -> Start:
+    if request.start is not Start.DEFAULT:
+        return request.start
+    return Start.ACTIVATION if request.policy is Policy.DECONVNET else Start.ONE
+
+
+def _channels_first(values: torch.Tensor, value: Value) -> Floats:
+    """A layer of one image as (C, *plane axes)."""
+    assert value.channel_axis is not None
+    if value.batch_axis is not None:
+        values = values.select(value.batch_axis, 0)
+    moved = values.movedim(value.channel_axis - (0 if value.batch_axis is None else value.batch_axis < value.channel_axis), 0)
+    return moved.float().numpy(force=True)
+
+
+def _choose(layer: Layer, value: Value, capture: Capture, request: ProjectionRequest) -> _Units:
+    """Which units are asked for, in the order asked: channel by channel, position by position."""
+    if value.channel_axis is None:
+        raise PreconditionError(f"layer '{layer.name}' has no channel axis to choose units from", node=layer.node)
+    values = _channels_first(capture.values[layer.name], value)
+    ranks = _channels_first(capture.values[layer.rank_name], value)
+    if ranks.shape != values.shape:
+        ranks = values
+    count, plane = values.shape[0], values.shape[1:]
+    flat_ranks = ranks.reshape(count, -1)
+    best = flat_ranks.argmax(1)
+    channels = _pick_channels(request, flat_ranks.max(1))
+    if request.positions is Positions.MAP and plane:
+        where = best[channels]
+        positions = np.empty((len(channels), 0), np.int64)
+    else:
+        mode = Positions.MAX if request.positions is Positions.MAP else request.positions
+        channels, positions = _pick_positions(mode, channels, best, plane)
+        where = np.ravel_multi_index(tuple(positions.T), plane) if plane else np.zeros(len(channels), np.int64)
+    activations = values.reshape(count, -1)[channels, where]
+    start = _start(request)
+    starts = activations if start is Start.ACTIVATION else np.full_like(activations, 1.0)
+    if start is Start.VALUE:
+        starts = np.full_like(activations, request.start_value)
+    maps = request.positions is Positions.MAP and bool(plane)
+    return _Units(channels, positions, activations, flat_ranks[channels, where], starts, maps)
+
+
+def _pick_channels(request: ProjectionRequest, strongest: Floats) -> Ints:
+    count = len(strongest)
+    if request.channels and request.top:
+        raise InvalidArgumentError("top", "either channels or top can be asked for, not both")
+    if request.channels:
+        for i, channel in enumerate(request.channels):
+            if not 0 <= channel < count:
+                raise OutOfRangeError(f"channels[{i}]", f"{channel} is outside the layer's channels, 0 to {count - 1}")
+        return np.array(request.channels, np.int64)
+    if request.top <= 0:
+        raise InvalidArgumentError("channels", "name at least one channel, or ask for the strongest with top")
+    return np.argsort(-strongest, kind="stable")[: request.top].astype(np.int64)
+
+
+def _pick_positions(
+    mode: Positions | Sequence[Sequence[int]], channels: Ints, best: Ints, plane: tuple[int, ...]
+) -> tuple[Ints, Ints]:
+    """Every (channel, position) asked for: channels (U,), positions (U, plane axes)."""
+    if not plane:
+        return channels, np.empty((len(channels), 0), np.int64)
+    if mode is Positions.MAX:
+        return channels, np.stack(np.unravel_index(best[channels], plane), 1).astype(np.int64)
+    if isinstance(mode, Positions):
+        each = np.stack(np.unravel_index(np.arange(int(np.prod(plane))), plane), 1)
+    else:
+        for i, position in enumerate(mode):
+            if len(position) != len(plane):
+                raise InvalidArgumentError(
+                    f"positions[{i}]", f"{tuple(position)} has {len(position)} indices; the plane has {len(plane)} axes"
+                )
+            if any(not 0 <= p < n for p, n in zip(position, plane, strict=True)):
+                raise OutOfRangeError(f"positions[{i}]", f"{tuple(position)} is outside the plane {plane}")
+        each = np.array([tuple(p) for p in mode], np.int64)
+        if not len(each):
+            raise InvalidArgumentError("positions", "name at least one position")
+    repeated = np.repeat(channels, len(each))
+    return repeated, np.tile(each, (len(channels), 1)).astype(np.int64)
+
+
+def _pieces(
+    engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, units: _Units
+) -> Iterator[Projection | None]:
+    """Walks the units in pieces that grow until they take long enough."""
+    done, size = 0, 1
+    while done < len(units):
+        chosen = np.arange(done, min(done + size, len(units)))
+        began = time.monotonic()
+        seed = _seed(layer, capture, units, chosen)
+        images = np.zeros(len(chosen), np.int64)
+        for piece in engine.walk(route, capture, {layer.name: seed}, images):
+            if piece is None:
+                yield None
+                continue
+            yield from _results(to, layer, capture, units, chosen, seed.boxes, piece)
+        done += len(chosen)
+        if time.monotonic() - began < engine.settings.piece_seconds / 2:
+            size *= 2
+        yield None
+
+
+def _seed(layer: Layer, capture: Capture, units: _Units, chosen: Ints) -> Signal:
+    """The signal that the chosen units begin with: everything else of the layer is zero."""
+    geometry = capture.geometry
+    value = geometry.value(layer.name)
+    plane = geometry.plane(layer.name)
+    whole = capture.values[layer.name]
+    boxes = Boxes.whole(plane, len(chosen))
+    assert value.channel_axis is not None
+    axes = [i for i in range(whole.ndim) if i not in (value.batch_axis, value.channel_axis)]
+    if not units.maps:
+        spatial = value.spatial_axes
+        boxes = Boxes(
+            {s: units.positions[chosen, axes.index(p)] for s, p in spatial.items()}, dict.fromkeys(plane, 1), len(chosen)
+        )
+    shape = list(whole.shape)
+    if value.batch_axis is not None:
+        shape[value.batch_axis] = len(chosen)
+    for s, position in value.spatial_axes.items():
+        shape[position] = boxes.sizes[s]
+    signal = whole.new_zeros(shape)
+    for row, unit in enumerate(chosen):
+        index: list[int | slice] = [slice(None)] * whole.ndim
+        index[value.channel_axis] = int(units.channels[unit])
+        source = list(index)
+        if value.batch_axis is not None:
+            index[value.batch_axis], source[value.batch_axis] = row, 0
+        if units.maps:
+            map_ = whole[tuple(source)]
+            # Only a start at the activation keeps the map's own pattern; any other is the same everywhere.
+            same = units.starts[unit] == units.activations[unit]
+            signal[tuple(index)] = map_ if same else torch.full_like(map_, float(units.starts[unit]))
+            continue
+        for column, axis in enumerate(axes):
+            index[axis] = 0 if axis in value.spatial_axes.values() else int(units.positions[unit, column])
+        signal[tuple(index)] = float(units.starts[unit])
+    return Signal(signal, boxes)
+
+
+def _results(
+    to: str, layer: Layer, capture: Capture, units: _Units, chosen: Ints, seeds: Boxes, piece: Piece
+) -> Iterator[Projection]:
+    """Cuts each unit's signal to its receptive field inside the plane, channels first."""
+    geometry = capture.geometry
+    value, plane = geometry.value(to), geometry.plane(to)
+    seen = geometry.seen(layer.name, seeds.take(piece.units), to)
+    signal = piece.signals.get(to)
+    for row, local in enumerate(piece.units):
+        unit = int(chosen[local])
+        lower, upper = [], []
+        for s, extent in plane.items():
+            low, high = 0, extent
+            if seen is not None:
+                low = int(np.clip(seen.origins[s][row], 0, extent))
+                high = int(np.clip(seen.origins[s][row] + seen.sizes[s], low, extent))
+            lower.append(low)
+            upper.append(high)
+        yield Projection(
+            index=unit,
+            channel=int(units.channels[unit]),
+            position=tuple(int(p) for p in units.positions[unit]),
+            activation=float(units.activations[unit]),
+            rank_value=float(units.ranks[unit]),
+            start=float(units.starts[unit]),
+            start_not_positive=bool(units.starts[unit] <= 0),
+            lower=tuple(lower),
+            upper=tuple(upper),
+            signal=_cropped(signal, value, geometry.shapes[to], row, dict(zip(plane, zip(lower, upper, strict=True), strict=True))),
+        )
+
+
+def _cropped(
+    signal: Signal | None, value: Value, shape: tuple[int, ...], row: int, box: dict[int, tuple[int, int]]
+) -> Floats:
+    """One unit's signal on a box inside the plane: float32 (C, *box); zeros where no signal came."""
+    extents = list(shape)
+    for s, position in value.spatial_axes.items():
+        extents[position] = box[s][1] - box[s][0]
+    if value.batch_axis is not None:
+        extents[value.batch_axis] = 1
+    result = torch.zeros(extents)
+    if signal is not None:
+        source = signal.value
+        if value.batch_axis is not None:
+            source = source.narrow(value.batch_axis, row, 1)
+        target = result
+        for s, position in value.spatial_axes.items():
+            origin, size = int(signal.boxes.origins[s][row]), signal.boxes.sizes[s]
+            low, high = max(box[s][0], origin), min(box[s][1], origin + size)
+            if high <= low:
+                source = source.narrow(position, 0, 0)
+                target = target.narrow(position, 0, 0)
+                continue
+            source = source.narrow(position, low - origin, high - low)
+            target = target.narrow(position, low - box[s][0], high - low)
+        target.copy_(source)
+    if value.batch_axis is not None:
+        result = result.squeeze(value.batch_axis)
+    channel = value.channel_axis
+    if channel is None:
+        return result.unsqueeze(0).contiguous().numpy()
+    moved = channel - (value.batch_axis is not None and value.batch_axis < channel)
+    return result.movedim(moved, 0).contiguous().numpy()
