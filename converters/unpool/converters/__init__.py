@@ -1,1 +1,28 @@
-"""Frameworks to ONNX."""
+"""Frameworks to ONNX: networks become entries of a model repository, checked against the framework they came from.
+
+`convert` exports a PyTorch module or exported program and refuses an export that differs; `take` puts a third party's
+ONNX file in as it is. `unpool.converters.recipes` knows some real models. Nothing here needs the server.
+"""
+
+from unpool.converters.convert import Progress, Report, Stage, convert, take
+from unpool.converters.entry import Entry
+from unpool.converters.errors import ConversionError, ParityError
+from unpool.converters.export import Exporter
+from unpool.converters.parity import OutputParity
+from unpool.converters.preprocessing import ChannelOrder, Preprocessing, Resample
+
+__all__ = [
+    "convert",
+    "take",
+    "Entry",
+    "Preprocessing",
+    "ChannelOrder",
+    "Resample",
+    "Exporter",
+    "Report",
+    "OutputParity",
+    "Progress",
+    "Stage",
+    "ConversionError",
+    "ParityError",
+]

