@@ -167,9 +167,7 @@ class Operator:
     adjoint: Rule | None = None
 
 
-def pointwise(
-    node: Node, inputs: Sequence[Operand | None], outputs: Sequence[Operand | None]
-) -> Sequence[AxisWindows]:
+def pointwise(node: Node, inputs: Sequence[Operand | None], outputs: Sequence[Operand | None]) -> Sequence[AxisWindows]:
     """Windows of an elementwise operator: each output reads the same place of each input; extent 1 is broadcast."""
     out = outputs[0]
     found: list[AxisWindows] = []
@@ -258,7 +256,9 @@ def run(node: Node, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
     """
     found = find(node)
     if found is None:
-        raise NotImplementedError(f"{node}: {node.domain or 'ai.onnx'}.{node.op_type}-{node.version} has no forward in torch")
+        raise NotImplementedError(
+            f"{node}: {node.domain or 'ai.onnx'}.{node.op_type}-{node.version} has no forward in torch"
+        )
     result = found.forward(*inputs, **keywords(found.forward, node.attributes, len(node.outputs)))
     return result if isinstance(result, tuple) else (result,)
 

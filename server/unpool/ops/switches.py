@@ -1,0 +1,129 @@
+"""Max-pool switches as codes: the place of each maximum inside its window, row-major over the kernel."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unpool.graph.model import Node
+from unpool.ops.geometry import Geometry, integer, node_geometry, pad
+
+_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+
+
+def pool_geometry(node: Node, extents: Sequence[int]) -> Geometry:
+    """Kernel, strides, begin pads and dilations of a pooling node on an input of these spatial extents.
+
+    Works out ``auto_pad`` and ``ceil_mode``.
+    """
+    return node_geometry(node, extents)
+
+
+def code_dtype(kernel: Sequence[int]) -> torch.dtype:
+    """The integer type that switch codes of this kernel are kept in: uint8 up to 255 places, else int32."""
+    return torch.uint8 if math.prod(kernel) <= 255 else torch.int32
+
+
+def lowest(dtype: torch.dtype) -> float:
+    """What padding holds, so that it never is the maximum."""
+    return -math.inf if dtype.is_floating_point else torch.iinfo(dtype).min
+
+
+def pool_with_places(x: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """Max pooling that also tells where: values, and flat places in the padded plane (int64)."""
+    if len(geometry.kernel) not in _POOL:
+        raise NotImplementedError(f"max pooling over {len(geometry.kernel)} axes is not known here; at most 3 are")
+    padded = pad(x, geometry.begins, geometry.ends, lowest(x.dtype))
+    values, places = _POOL[len(geometry.kernel)](
+        padded, geometry.kernel, geometry.strides, 0, geometry.dilations, return_indices=True
+    )
+    return values, places
+
+
+def codes_from_input(x: Tensor, geometry: Geometry) -> Tensor:
+    """Switch codes derived from a pool's input; ties go to the first place in row-major order, padding is never chosen.
+
+    Args:
+        x: what the pool reads, (N, C, D1 ... Dn), floating point.
+        geometry: of the pool on this input.
+
+    Returns:
+        Codes (N, C, out1 ... outn), uint8, or int32 for kernels of more than 255 places.
+    """
+    _, places = pool_with_places(x, geometry)
+    padded = [e + b + a for e, b, a in zip(x.shape[2:], geometry.begins, geometry.ends, strict=True)]
+    return _by_coordinates(places, geometry, padded, origin=(0,) * len(padded))
+
+
+def codes_from_indices(
+    indices: Tensor, geometry: Geometry, extents: Sequence[int], *, storage_order: int = 0
+) -> Tensor:
+    """Switch codes from the second output of an ONNX MaxPool.
+
+    Args:
+        indices: (N, C, out1 ... outn), int64; flat over N * C * D1 * ... * Dn of the pool's input, padding not counted.
+        geometry: of the pool on this input.
+        extents: D1 ... Dn.
+        storage_order: the node's attribute; 1 means that the indices count the first spatial axis fastest.
+
+    Returns:
+        Codes of the same shape, uint8, or int32 for kernels of more than 255 places; channels last in memory for two axes.
+    """
+    n = len(extents)
+    axes = range(n) if storage_order == 0 else range(n - 1, -1, -1)
+    steps, step = [0] * n, 1
+    for i in reversed(axes):
+        steps[i], step = step, step * extents[i]
+    batch, channels = indices.shape[:2]
+    planes = torch.arange(batch * channels, device=indices.device).view(batch, channels, *(1,) * n) * step
+    if any(geometry.spans[i] > extents[i] for i in axes[1:]):
+        # A window wider than the plane: distances from its origin no longer tell the places apart.
+        return _by_coordinates(indices - planes, geometry, extents, origin=geometry.begins, order=tuple(axes))
+    origins = torch.zeros((1,) * n, dtype=torch.int64, device=indices.device)
+    for i in range(n):
+        along = torch.arange(geometry.outputs[i], device=indices.device) * geometry.strides[i] - geometry.begins[i]
+        origins = origins + along.view(*(-1 if j == i else 1 for j in range(n))) * steps[i]
+    distances = (indices - planes).sub_(origins)
+    table = torch.zeros(
+        1 + sum((s - 1) * step for s, step in zip(geometry.spans, steps, strict=True)),
+        dtype=code_dtype(geometry.kernel),
+    )
+    for code, place in enumerate(itertools.product(*map(range, geometry.kernel))):
+        table[sum(p * d * s for p, d, s in zip(place, geometry.dilations, steps, strict=True))] = code
+    return _laid_out(table.to(indices.device)[distances])
+
+
+def _by_coordinates(
+    places: Tensor,
+    geometry: Geometry,
+    extents: Sequence[int],
+    *,
+    origin: Sequence[int],
+    order: Sequence[int] | None = None,
+) -> Tensor:
+    """Codes from flat places in one plane, by dividing them into coordinates."""
+    n = len(extents)
+    codes = torch.zeros_like(places, dtype=torch.int32)
+    weights = [math.prod(geometry.kernel[i + 1 :]) for i in range(n)]
+    rest = places.to(torch.int32) if math.prod(extents) < 2**31 else places
+    for i in reversed(order if order is not None else range(n)):
+        coordinate = rest % extents[i]
+        rest = rest // extents[i]
+        along = torch.arange(geometry.outputs[i], device=places.device, dtype=torch.int32) * geometry.strides[i]
+        begin = (along - origin[i]).view(*(-1 if j == i else 1 for j in range(n)))
+        codes += ((coordinate - begin) // geometry.dilations[i] * weights[i]).to(torch.int32)
+    return _laid_out(codes.to(code_dtype(geometry.kernel)))
+
+
+def _laid_out(codes: Tensor) -> Tensor:
+    return codes.contiguous(memory_format=torch.channels_last) if codes.ndim == 4 else codes
+
+
+def storage_order(node: Node) -> int:
+    """The attribute of MaxPool that says which spatial axis its indices count fastest."""
+    return integer(node, "storage_order")
