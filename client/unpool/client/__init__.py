@@ -1,0 +1,72 @@
+"""The thin client: asks a server what networks see, and turns the answers into values, pictures and figures.
+
+It needs neither torch nor ONNX Runtime. ``Client`` and ``AsyncClient`` ask; ``figures`` lays out what came back; the
+command line is in ``cli`` and ``commands``.
+"""
+
+from unpool.client import figures
+from unpool.client.async_streams import AsyncStream
+from unpool.client.asynchronous import AsyncClient
+from unpool.client.blocking import Client
+from unpool.client.errors import (
+    BusyError,
+    CancelledError,
+    DeadlineError,
+    EmbeddedError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutOfRangeError,
+    PreconditionError,
+    ServerError,
+    UnavailableError,
+    UnpoolError,
+)
+from unpool.client.inputs import ImageLike
+from unpool.client.listing import Axis, Field, Layer, Model, ModelSummary, ModelVersion, PolicyName, Preprocessing
+from unpool.client.results import (
+    Activation,
+    CaptureHeader,
+    Classification,
+    ClassScore,
+    Geometry,
+    Projection,
+    ProjectionHeader,
+    Provenance,
+)
+from unpool.client.streams import Stream
+
+__all__ = [
+    "Client",
+    "AsyncClient",
+    "Stream",
+    "AsyncStream",
+    "figures",
+    "ImageLike",
+    "PolicyName",
+    "Projection",
+    "ProjectionHeader",
+    "Activation",
+    "CaptureHeader",
+    "Classification",
+    "ClassScore",
+    "Geometry",
+    "Provenance",
+    "Preprocessing",
+    "ModelSummary",
+    "ModelVersion",
+    "Model",
+    "Layer",
+    "Field",
+    "Axis",
+    "UnpoolError",
+    "InvalidArgumentError",
+    "OutOfRangeError",
+    "NotFoundError",
+    "PreconditionError",
+    "BusyError",
+    "UnavailableError",
+    "DeadlineError",
+    "CancelledError",
+    "ServerError",
+    "EmbeddedError",
+]

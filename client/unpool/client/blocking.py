@@ -1,0 +1,287 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import grpc
+import numpy.typing as npt
+
+from unpool.client import errors, parsing, requests
+from unpool.client.embedded import EmbeddedServer
+from unpool.client.inputs import ImageLike, build_input
+from unpool.client.listing import Layer, Model, ModelSummary, PolicyName
+from unpool.client.readers import CaptureReader, ProjectionReader
+from unpool.client.requests import PositionsLike, StartLike
+from unpool.client.results import CONTRAST, Activation, CaptureHeader, Classification, Projection, ProjectionHeader
+from unpool.client.streams import Source, Stream
+from unpool.client.transport import CHANNEL_OPTIONS, DEFAULT_TARGET, MetadataLike, metadata_of
+from unpool.v1 import inspection_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
+
+ResponseT = TypeVar("ResponseT")
+
+
+class Client:
+    """Asks a server what networks see.
+
+    One client holds one connection, made when it is first needed; it may be used from several threads.
+
+    Args:
+        target: the server, ``host:port`` or ``unix:/path``.
+        credentials: for TLS; ``None`` speaks in the clear, for loopback and private networks.
+        metadata: headers for every call.
+        timeout: seconds that a call may take unless told otherwise; ``None`` leaves it to the server.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: MetadataLike | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.target = target
+        self.timeout = timeout
+        self._metadata = metadata_of(metadata)
+        self._server: EmbeddedServer | None = None
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._inspection = inspection_service_pb2_grpc.InspectionServiceStub(self._channel)
+
+    @classmethod
+    def embedded(
+        cls,
+        path: str | Path,
+        *,
+        device: str | None = None,
+        metadata: MetadataLike | None = None,
+        timeout: float | None = None,
+        startup_timeout: float = 120.0,
+    ) -> Client:
+        """A client with a server of its own: a child process on a private Unix socket that ends with this one.
+
+        Args:
+            path: an ``.onnx`` file, whose model is named after it, or a model repository.
+            device: where the server computes, ``auto``, ``cpu`` or ``cuda:N``; ``None`` is the server's default.
+            metadata: headers for every call.
+            timeout: seconds that a call may take unless told otherwise.
+            startup_timeout: seconds that the server may take until it answers.
+
+        Raises:
+            EmbeddedError: the server extra is not installed, or the server did not start; the end of its log is in
+                the message.
+            FileNotFoundError: there is no ``path``.
+        """
+        server = EmbeddedServer.start(path, device=device, startup_timeout=startup_timeout)
+        client = cls(server.target, metadata=metadata, timeout=timeout)
+        client._server = server
+        return client
+
+    def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
+        """Every model of the repository, by name, with those that cannot be served and why.
+
+        Raises:
+            UnpoolError: the call failed.
+        """
+        request = model_service_pb2.ListModelsRequest()
+        return parsing.model_summaries(self._unary(self._models.ListModels, request, timeout))
+
+    def model(self, name: str, *, version: int | None = None, timeout: float | None = None) -> Model:
+        """Describes one version of a model; loads it where it has not been.
+
+        Raises:
+            UnpoolError: the call failed; ``NotFoundError`` has the nearest names.
+        """
+        request = requests.get_model(name, version)
+        return parsing.model(self._unary(self._models.GetModel, request, timeout))
+
+    def layers(
+        self, model: str, *, version: int | None = None, of: str | None = None, timeout: float | None = None
+    ) -> Iterator[Layer]:
+        """The layers of a model, each behind those it is computed from.
+
+        Args:
+            model: its name.
+            version: which version; ``None`` is the highest that can be served.
+            of: the input that receptive fields are counted from; ``None`` is the picture input, or the first.
+            timeout: seconds for each page.
+
+        Raises:
+            UnpoolError: a call failed, on iteration.
+        """
+        token = ""
+        while True:
+            request = requests.list_layers(model, version, of, token)
+            page = self._unary(self._models.ListLayers, request, timeout)
+            yield from map(parsing.layer, page.layers)
+            # Later pages come from the version that gave the first one, even if a higher one has appeared since.
+            version, token = page.version, page.next_page_token
+            if not token:
+                return
+
+    def classify(
+        self,
+        model: str,
+        image: ImageLike | None = None,
+        *,
+        tensor: npt.ArrayLike | None = None,
+        inputs: Mapping[str, npt.ArrayLike] | None = None,
+        of: str | None = None,
+        top: int = 5,
+        output: str | None = None,
+        probability: bool = False,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> Classification:
+        """The strongest classes of an output.
+
+        Args:
+            model: its name.
+            image: a path, the bytes of a picture file, a Pillow picture, or uint8 (H, W, C).
+            tensor: the value of the model's single input instead, taken as it is.
+            inputs: the values of several inputs instead, by name; ``of`` is the one that is looked at.
+            of: see ``inputs``.
+            top: how many classes.
+            output: which output; ``None`` is the first with classes.
+            probability: apply softmax to logits.
+            version: which version; ``None`` is the highest that can be served.
+            timeout: seconds that the call may take.
+
+        Raises:
+            UnpoolError: the call failed.
+            OSError: a path that cannot be read.
+        """
+        shown = build_input(image, tensor, inputs, of)
+        request = requests.classify(model, version, shown, top=top, output=output, probability=probability)
+        return parsing.classification(self._unary(self._inspection.Classify, request, timeout))
+
+    def capture(
+        self,
+        model: str,
+        image: ImageLike | None = None,
+        *,
+        layers: str | Iterable[str],
+        tensor: npt.ArrayLike | None = None,
+        inputs: Mapping[str, npt.ArrayLike] | None = None,
+        of: str | None = None,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> Stream[CaptureHeader, Activation]:
+        """The activations of chosen layers, one tensor after another.
+
+        Args:
+            model: its name.
+            image: as for ``classify``, and so are ``tensor``, ``inputs`` and ``of``.
+            layers: tensor names, node names or aliases.
+            tensor: see ``classify``.
+            inputs: see ``classify``.
+            of: see ``classify``.
+            version: which version; ``None`` is the highest that can be served.
+            timeout: seconds that the whole stream may take.
+
+        Raises:
+            UnpoolError: the question cannot be asked; on iteration, the call failed.
+            OSError: a path that cannot be read.
+        """
+        request = requests.capture(model, version, build_input(image, tensor, inputs, of), layers)
+        call = self._inspection.Capture(request, timeout=self._seconds(timeout), metadata=self._metadata)
+        return Stream(Source(call, CaptureReader(), self.target, owner=self))
+
+    def project(
+        self,
+        model: str,
+        image: ImageLike | None = None,
+        *,
+        layer: str,
+        channels: int | Iterable[int] | None = None,
+        top: int | None = None,
+        positions: PositionsLike = "max",
+        policy: PolicyName = "deconvnet",
+        start: StartLike = None,
+        to: str | None = None,
+        tensor: npt.ArrayLike | None = None,
+        inputs: Mapping[str, npt.ArrayLike] | None = None,
+        of: str | None = None,
+        signals: bool = True,
+        png: bool = False,
+        contrast: float = CONTRAST,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> Stream[ProjectionHeader, Projection]:
+        """What units of a layer see, down to the pixels: one projection after another, as they are ready.
+
+        Args:
+            model: its name.
+            image: as for ``classify``, and so are ``tensor``, ``inputs`` and ``of``.
+            layer: tensor name, node name or alias; an output's channels are its classes.
+            channels: which channels, in this order.
+            top: instead, how many: those strongest on this input. Without either, the strongest nine.
+            positions: ``"max"`` (the strongest of each channel), ``"all"``, ``"map"`` (the whole map at once), or
+                explicit ones, one index per spatial axis of the layer.
+            policy: how the signal is carried down.
+            start: what the signal starts as: ``"activation"``, ``"one"`` or a value; ``None`` is the policy's own
+                (the activation for deconvnet, 1 for guided and gradient).
+            to: tensor where the signal ends; ``None`` is the looked-at input.
+            tensor: see ``classify``.
+            inputs: see ``classify``.
+            of: see ``classify``.
+            signals: ``False`` leaves the signals out, for pictures and boxes only.
+            png: have the server draw each projection as well.
+            contrast: gain of those drawings.
+            version: which version; ``None`` is the highest that can be served.
+            timeout: seconds that the whole stream may take.
+
+        Returns:
+            An iterator with ``.header``, ``.total`` and ``.close()``.
+
+        Raises:
+            UnpoolError: the question cannot be asked; on iteration, the call failed.
+            OSError: a path that cannot be read.
+        """
+        request = requests.project(
+            model,
+            version,
+            build_input(image, tensor, inputs, of),
+            layer=layer,
+            channels=channels,
+            top=top,
+            positions=positions,
+            policy=policy,
+            start=start,
+            to=to,
+            signals=signals,
+            png=png,
+            contrast=contrast,
+        )
+        call = self._inspection.Project(request, timeout=self._seconds(timeout), metadata=self._metadata)
+        return Stream(Source(call, ProjectionReader(), self.target, owner=self))
+
+    def close(self) -> None:
+        """Closes the connection, cancels what runs, and ends the embedded server where there is one."""
+        self._channel.close()
+        if self._server is not None:
+            self._server.stop()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        return self.timeout if timeout is None else timeout
+
+    def _unary(self, method: Callable[..., ResponseT], request: object, timeout: float | None) -> ResponseT:
+        try:
+            return method(request, timeout=self._seconds(timeout), metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise errors.from_rpc(error, self.target) from None
