@@ -27,7 +27,8 @@ def attributes_of(node: ir.Node) -> Mapping[str, Attribute]:
         elif attribute.type in _LISTS:
             found[name] = cast("Attribute", tuple(attribute.value))
         elif attribute.type is ir.AttributeType.TENSOR:
-            found[name] = attribute.as_tensor().numpy()
+            # Attr.as_tensor would check a run-time protocol each time, which takes longer than all else in a pass.
+            found[name] = cast("ir.TensorProtocol", attribute.value).numpy()
     return MappingProxyType(found)
 
 

@@ -150,7 +150,7 @@ def _tensors(model: ir.Model) -> list[ir.TensorProtocol]:
         for node in nodes:
             for attribute in node.attributes.values():
                 if attribute.type is ir.AttributeType.TENSOR:
-                    found.append(attribute.as_tensor())
+                    found.append(attribute.value)
                 elif attribute.type is ir.AttributeType.TENSORS:
-                    found.extend(attribute.as_tensors())
+                    found.extend(attribute.value)
     return found

@@ -38,8 +38,13 @@ class Group:
 
 @dataclass
 class Relations:
-    """What one node says: equal axes, labels, regrouped axes."""
+    """What one node says: equal axes, labels, regrouped axes.
 
+    ``layout`` marks a node that only moves axes about: on its two sides one axis may stand for two things (frequencies are channels of
+    one convolution and the plane of the next), which inside any other node is a contradiction.
+    """
+
+    layout: bool = False
     equal: list[tuple[Place, Place]] = field(default_factory=list)
     labels: list[tuple[Place, Axis, Strength]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
@@ -323,7 +328,7 @@ def _regroup(call: Call) -> None:
             call.same(x, inputs[0], y, outputs[0])
         elif len(wide_in) == len(wide_out) == 1:
             call.same(x, wide_in[0], y, wide_out[0])
-        else:
+        elif inputs and outputs:
             call.said.groups.append(Group(tuple((x, i) for i in inputs), tuple((y, o) for o in outputs)))
 
 
@@ -427,9 +432,12 @@ RELATIONS: Final[dict[str, Relate]] = _table(
 )
 
 
+_LAYOUT: Final = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+
+
 def relations_of(node: ir.Node) -> Relations:
     """What ``node`` says about the axes of its inputs and outputs; nothing where a rank is not known."""
-    said = Relations()
+    said = Relations(layout=node.op_type in _LAYOUT)
     relate = RELATIONS.get(node.op_type)
     if relate is None or node.domain not in ("", "ai.onnx", "com.microsoft"):
         return said

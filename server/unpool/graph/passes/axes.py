@@ -2,143 +2,166 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
-from unpool.graph.model import BATCH, CHANNEL, OTHER, Axis, AxisKind
+from unpool.graph.classes import Classes
+from unpool.graph.model import BATCH, CHANNEL, OTHER, Axis, AxisKind, spatial
 from unpool.graph.passes.shapes import dims_of
-from unpool.graph.relations import Group, Place, Relations, Strength, relations_of
+from unpool.graph.relations import Place, Relations, Strength, relations_of
 
 
 def label_axes(model: ir.Model) -> Mapping[ir.Value, tuple[Axis, ...]]:
     """Labels the axes of every value that is not a constant.
 
-    Axes that an operator carries through unchanged are one axis: they are joined into classes, so that a label holds for a whole class or
-    not at all and no two ends of an edge can disagree. Convolutions, pools and normalisations label classes with certainty; labels then
-    cross every Reshape that splits or merges axes of one kind; inputs' first axes and the operands of MatMul and Gemm fill what is left.
+    Axes that an operator carries through unchanged are one axis: they are joined into classes, and a label holds for a class or not at
+    all. Convolutions, pools and normalisations label classes with certainty. Labels then cross operators that only move axes about, and
+    every Reshape that splits or merges channels; first axes of inputs, and operands of MatMul and Gemm, fill what is left.
 
     Requires: shapes inferred; constants lifted.
     Call: changes nothing.
     Ensures: every value of known rank has one label per axis; at most one axis of a value is the batch, one the channel, one each
-        spatial axis; a class that was claimed for two things is OTHER.
+        spatial axis; a class that was claimed for two things is OTHER; where two values of one node carry the same spatial or batch
+        label it is the same axis. Spatial axes are numbered as where they first occur, so that a Transpose of rows and columns keeps
+        them apart.
     """
-    said = [relations_of(node) for node in model.graph]
-    labels = _Classes()
-    for relations in said:
-        for a, b in relations.equal:
-            labels.join(a, b)
-    groups = [group for relations in said for group in relations.groups]
-    _claim(labels, said, Strength.CERTAIN)
-    _cross(labels, groups)
+    spread = _Spread(model)
+    spread.certain()
+    spread.number_planes()
+    spread.settle()
     for value in model.graph.inputs:
-        _offer_batch(labels, value)
-    _cross(labels, groups)
-    for relations in said:
-        for place, label, strength in relations.labels:
-            if strength is Strength.WEAK and labels.get(place) is None and label not in _of(labels, place[0]):
-                labels.claim(place, label)
-        _cross(labels, relations.groups)
-    _cross(labels, groups)
-    found = {}
-    values = [*model.graph.inputs, *(o for node in model.graph for o in node.outputs)]
-    _one_of_each(labels, values)
-    for value in values:
-        if value.shape is not None:
-            found[value] = tuple(label or OTHER for label in _of(labels, value))
-    return found
+        spread.offer_batch(value)
+    spread.settle()
+    spread.guesses()
+    spread.settle()
+    spread.keep_apart()
+    spread.check_layouts()
+    return {v: tuple(label or OTHER for label in spread.of(v)) for v in spread.values if v.shape is not None}
 
 
-class _Classes:
-    """Axes that are one axis (union-find), and the label of each class."""
+class _Spread:
+    """One labelling in progress."""
 
-    def __init__(self) -> None:
-        self._parent: dict[Place, Place] = {}
-        self._label: dict[Place, Axis] = {}
+    def __init__(self, model: ir.Model) -> None:
+        self.said = [relations_of(node) for node in model.graph]
+        self.values = [*model.graph.inputs, *(o for node in model.graph for o in node.outputs)]
+        self.labels = Classes()
+        self._rank = {v: len(dims_of(v) or ()) for v in self.values}
+        for relations in self.said:
+            if not relations.layout:
+                for a, b in relations.equal:
+                    self.labels.join(a, b)
+        self._layouts = [relations for relations in self.said if relations.layout]
 
-    def root(self, place: Place) -> Place:
-        at = place
-        while (up := self._parent.get(at, at)) != at:
-            at = up
-        while (up := self._parent.get(place, place)) != at:
-            self._parent[place] = at
-            place = up
-        return at
+    def of(self, value: ir.Value) -> list[Axis | None]:
+        return [self.labels.get((value, i)) for i in range(self._rank[value])]
 
-    def join(self, a: Place, b: Place) -> None:
-        ra, rb = self.root(a), self.root(b)
-        if ra != rb:
-            self._parent[rb] = ra
+    def certain(self) -> None:
+        for relations in self.said:
+            for place, label, strength in relations.labels:
+                if strength is Strength.CERTAIN:
+                    self.labels.claim(place, label)
 
-    def get(self, place: Place) -> Axis | None:
-        return self._label.get(self.root(place))
+    def guesses(self) -> None:
+        for relations in self.said:
+            found = False
+            for place, label, strength in relations.labels:
+                if strength is Strength.WEAK and self.labels.get(place) is None and label not in self.of(place[0]):
+                    self.labels.claim(place, label)
+                    found = True
+            if found:
+                self.settle()
 
-    def claim(self, place: Place, label: Axis) -> None:
-        """Labels a class; two different claims make it OTHER."""
-        root = self.root(place)
-        have = self._label.get(root)
-        self._label[root] = label if have is None or have == label else OTHER
+    def offer_batch(self, value: ir.Value) -> None:
+        dims = dims_of(value)
+        if not dims or BATCH in self.of(value) or self.labels.get((value, 0)) is not None:
+            return
+        if dims[0] == 1 or not isinstance(dims[0], int):
+            self.labels.claim((value, 0), BATCH)
 
-    def give_up(self, place: Place) -> None:
-        self._label[self.root(place)] = OTHER
+    def number_planes(self) -> None:
+        """Where a plane goes on behind a layout operator under another number, the number of its beginning holds."""
+        for relations in self._layouts:
+            for a, b in relations.equal:
+                near, far = self.labels.get(a), self.labels.get(b)
+                if near is not None and far is not None and near.kind is far.kind is AxisKind.SPATIAL:
+                    self.labels.join(a, b)
 
+    def settle(self) -> None:
+        """Carries labels over layout operators, one step per round so that the nearer word wins, until nothing more is learnt."""
+        learning = True
+        while learning:
+            proposals: dict[Place, Axis] = {}
+            for place, label in self._proposed():
+                proposals.setdefault(self.labels.root(place), label)
+            learning = bool(proposals)
+            for place, label in proposals.items():
+                self.labels.claim(place, label)
 
-def _of(labels: _Classes, value: ir.Value) -> list[Axis | None]:
-    return [labels.get((value, i)) for i in range(len(dims_of(value) or ()))]
+    def _proposed(self) -> Iterator[tuple[Place, Axis]]:
+        # What comes down from the input is heard before what comes up from the output.
+        for forward in (True, False):
+            for relations in self._layouts:
+                for a, b in relations.equal:
+                    near, far = (a, b) if forward else (b, a)
+                    label = self.labels.get(near)
+                    if label is not None and label != OTHER and self.labels.get(far) is None:
+                        yield far, label
+                for group in relations.groups:
+                    near_side, far_side = (group.inputs, group.outputs) if forward else (group.outputs, group.inputs)
+                    yield from self._regrouped(near_side, far_side)
 
+    def _regrouped(self, near: tuple[Place, ...], far: tuple[Place, ...]) -> Iterator[tuple[Place, Axis]]:
+        """Channels stay channels when split or merged; of several parts the last is called the channel, the others are OTHER."""
+        known = [self.labels.get(p) for p in near]
+        if CHANNEL not in known or any(k is not None and k.kind in (AxisKind.BATCH, AxisKind.SPATIAL) for k in known):
+            return
+        have = any(self.labels.get(p) == CHANNEL for p in far)
+        for place in reversed(far):
+            if self.labels.get(place) is None:
+                yield place, OTHER if have else CHANNEL
+                have = True
 
-def _claim(labels: _Classes, said: list[Relations], strength: Strength) -> None:
-    for relations in said:
-        for place, label, how in relations.labels:
-            if how is strength:
-                labels.claim(place, label)
-
-
-def _offer_batch(labels: _Classes, value: ir.Value) -> None:
-    dims = dims_of(value)
-    if not dims or BATCH in _of(labels, value) or labels.get((value, 0)) is not None:
-        return
-    if dims[0] == 1 or not isinstance(dims[0], int):
-        labels.claim((value, 0), BATCH)
-
-
-def _cross(labels: _Classes, groups: list[Group]) -> None:
-    """Carries labels over splits and merges until nothing more is learnt."""
-    learning = True
-    while learning:
-        learning = False
-        for group in groups:
-            for near, far in ((group.inputs, group.outputs), (group.outputs, group.inputs)):
-                learning |= _carry(labels, near, far)
-
-
-def _carry(labels: _Classes, near: tuple[Place, ...], far: tuple[Place, ...]) -> bool:
-    known = [labels.get(p) for p in near]
-    open_ = [p for p in far if labels.get(p) is None]
-    if not open_ or CHANNEL not in known:
-        return False
-    if any(k is not None and k.kind in (AxisKind.BATCH, AxisKind.SPATIAL) for k in known):
-        return False
-    # Channels stay channels when split or merged; of several parts the last is called the channel, the others are OTHER.
-    have = any(labels.get(p) == CHANNEL for p in far)
-    for place in reversed(open_):
-        if have and len(near) > 1:
-            break
-        labels.claim(place, OTHER if have else CHANNEL)
-        have = True
-    return True
-
-
-def _one_of_each(labels: _Classes, values: list[ir.Value]) -> None:
-    """A label that two axes of one value carry names neither of them: both classes lose it."""
-    again = True
-    while again:
-        again = False
-        for value in values:
-            found = _of(labels, value)
-            for i, label in enumerate(found):
-                if label is not None and label != OTHER and label in found[:i]:
-                    labels.give_up((value, i))
-                    labels.give_up((value, found.index(label)))
+    def keep_apart(self) -> None:
+        """A label that two axes of one value carry names neither of them; a spatial one is given another number."""
+        fresh = 1 + max((a.index for v in self.values for a in self.of(v) if a is not None), default=0)
+        again = True
+        while again:
+            again = False
+            for value in self.values:
+                found = self.of(value)
+                for i, label in enumerate(found):
+                    if label is None or label == OTHER or label not in found[:i]:
+                        continue
+                    first = (value, found.index(label))
+                    if label.kind is AxisKind.SPATIAL and self.labels.root(first) != self.labels.root((value, i)):
+                        self.labels.put((value, i), spatial(fresh))
+                        fresh += 1
+                    else:
+                        self.labels.put((value, i), OTHER)
+                        self.labels.put(first, OTHER)
                     again = True
                     break
+
+    def check_layouts(self) -> None:
+        """Across a layout operator the same spatial or batch label has to be the same axis."""
+        again = True
+        while again:
+            again = False
+            for relations in self._layouts:
+                ends = {(a[0], b[0]) for a, b in relations.equal} | {(g.inputs[0][0], g.outputs[0][0]) for g in relations.groups}
+                for x, y in ends:
+                    again |= self._disagrees(relations, x, y)
+
+    def _disagrees(self, relations: Relations, x: ir.Value, y: ir.Value) -> bool:
+        partners = dict(relations.equal)
+        wrong = False
+        for i, label in enumerate(self.of(x)):
+            if label is None or label.kind not in (AxisKind.SPATIAL, AxisKind.BATCH):
+                continue
+            after = self.of(y)
+            if label in after and partners.get((x, i)) != (y, after.index(label)):
+                self.labels.put((y, after.index(label)), OTHER)
+                wrong = True
+        return wrong

@@ -48,6 +48,7 @@ def free_batch(model: ir.Model, labels: _Labels) -> tuple[BatchSupport, _Labels]
     infer_shapes(model, forget=True)
     fresh = label_axes(model)
     if _carried(model, fresh):
+        _name(fresh)
         return BatchSupport.SYMBOLIC, fresh
     for step in reversed(undo):
         step()
@@ -82,6 +83,15 @@ def _carried(model: ir.Model, labels: _Labels) -> bool:
         if BATCH in axes and isinstance((dims_of(value) or ())[axes.index(BATCH)], int):
             return False
     return True
+
+
+def _name(labels: _Labels) -> None:
+    """Inference loses the symbol where it cannot follow; the label says that it is the batch all the same."""
+    for value, axes in labels.items():
+        if BATCH in axes:
+            dims: list[int | str | None] = list(dims_of(value) or ())
+            dims[axes.index(BATCH)] = _SYMBOL
+            value.shape = ir.Shape(dims)
 
 
 def _leave(graph: ir.Graph, node: ir.Node, labels: _Labels, extent: int, undo: _Undo) -> None:

@@ -7,8 +7,9 @@ import onnx_ir as ir
 
 from unpool.graph.model import Dim
 
-# Above this many bytes an initialiser only matters by its shape; shape-like ones are far below.
+# Above so many bytes an initialiser matters by its shape only: shapes, amounts and indices are far below, scales further still.
 _DATA_BYTES = 8192
+_FLOAT_BYTES = 64
 _NAMELESS = {"", "?", "-1", "None", "none", "unk", "unknown"}
 
 
@@ -87,23 +88,24 @@ def _stripped(model: ir.Model) -> onnx.ModelProto:
     proto.graph.name = "shapes"
     for value in graph.inputs:
         if value.name not in graph.initializers:
-            proto.graph.input.append(ir.to_proto(value))
+            ir.serde.serialize_value_into(proto.graph.input.add(), value)
     for value in graph.initializers.values():
         tensor = value.const_value
-        if tensor is not None and tensor.nbytes <= _DATA_BYTES and tensor.dtype is not ir.DataType.FLOAT:
-            data = ir.to_proto(tensor)
+        if tensor is not None and tensor.nbytes <= (_FLOAT_BYTES if tensor.dtype is ir.DataType.FLOAT else _DATA_BYTES):
+            data = proto.graph.initializer.add()
+            ir.serde.serialize_tensor_into(data, tensor)
             data.name = value.name or ""
-            proto.graph.initializer.append(data)
         elif tensor is not None:
             info = proto.graph.input.add(name=value.name or "")
             info.type.tensor_type.elem_type = tensor.dtype.value
+            info.type.tensor_type.shape.SetInParent()
             for extent in tensor.shape.numpy():
                 info.type.tensor_type.shape.dim.add(dim_value=extent)
     for node in graph:
-        proto.graph.node.append(ir.to_proto(node))
+        ir.serde.serialize_node_into(proto.graph.node.add(), node)
         for value in node.outputs:
             if value.name and value.shape is not None and value.dtype is not None and not value.is_graph_output():
-                proto.graph.value_info.append(ir.to_proto(value))
+                ir.serde.serialize_value_into(proto.graph.value_info.add(), value)
     for value in graph.outputs:
-        proto.graph.output.append(ir.to_proto(value))
+        ir.serde.serialize_value_into(proto.graph.output.add(), value)
     return proto
