@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from unpool.client.inputs import ImageLike, upright
+from unpool.client.listing import PolicyName
 from unpool.client.results import CONTRAST, Projection
 from unpool.client.tiles import field_extents, patch_tile, signal_tile
 
@@ -94,7 +95,7 @@ def blocks(
 
 
 def compare(
-    by_policy: Mapping[str, Sequence[Projection]],
+    by_policy: Mapping[PolicyName, Sequence[Projection]],
     image: ImageLike | None,
     *,
     side: int = 160,
@@ -104,7 +105,7 @@ def compare(
     """One row for each unit: the patch that it saw, then its projection under each policy.
 
     Args:
-        by_policy: heading -> projections. Those of one channel and position are one row; a gap stays empty.
+        by_policy: policy -> projections. Those of one channel and position are one row; a gap stays empty.
         image: the picture they are about; ``None`` leaves the patches out.
         side: of a tile, in pixels.
         contrast: gain of the signals before black and white.
@@ -116,20 +117,20 @@ def compare(
     everything = [projection for projections in by_policy.values() for projection in projections]
     extents = field_extents(everything)
     picture = None if image is None else upright(image)
-    rows: dict[tuple[str, int, tuple[int, ...]], dict[str, Projection]] = {}
-    for heading, projections in by_policy.items():
+    rows: dict[tuple[str, int, tuple[int, ...]], dict[PolicyName, Projection]] = {}
+    for policy, projections in by_policy.items():
         for projection in projections:
             unit = (projection.layer, projection.channel, projection.position)
-            rows.setdefault(unit, {})[heading] = projection
+            rows.setdefault(unit, {})[policy] = projection
     headings = [*(["patch"] if picture is not None else []), *by_policy]
     cells, captions = [], []
     for found in rows.values():
         first = next(iter(found.values()))
         tiles = [patch_tile(first, picture, extents.get(first.layer), side)] if picture is not None else []
-        for heading in by_policy:
+        for policy in by_policy:
             tiles.append(
-                signal_tile(found[heading], extents.get(first.layer), side, contrast=contrast)
-                if heading in found
+                signal_tile(found[policy], extents.get(first.layer), side, contrast=contrast)
+                if policy in found
                 else Image.new("RGB", (side, side), _PAPER)
             )
         cells.append(_row(tiles))

@@ -1,0 +1,121 @@
+"""The command line ``unpool``: a frame that loads its verbs from the entry points of group ``unpool.commands``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import ParamSpec, TypeVar
+
+import typer
+import typer.core
+import typer.main
+
+from unpool.client.commands.output import fail
+from unpool.client.errors import InvalidArgumentError, OutOfRangeError, UnpoolError
+
+GROUP = "unpool.commands"
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+_EXTRA_OF_ROOM = {"client": "", "converters": "converters"}
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Verbs(typer.core.TyperGroup):
+    """Loads a verb when it is asked for, so that ``unpool models`` imports nothing of the server."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return [point.name for point in _entry_points()]
+
+    def get_command(self, ctx: object, cmd_name: str) -> typer.core.TyperCommand | None:
+        return next((_load(point) for point in _entry_points() if point.name == cmd_name), None)
+
+
+app = typer.Typer(cls=Verbs, name="unpool", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def root() -> None:
+    """Shows what a trained network sees, from an ONNX file alone."""
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    app()
+
+
+def expecting(verb: Callable[P, T], extra: str = "") -> Callable[P, T]:
+    """Wraps a verb so that expected errors end in a line on standard error and an exit code, not in a stack trace.
+
+    Args:
+        verb: the function of the verb.
+        extra: the extra that it needs, named when a package is missing.
+    """
+
+    @functools.wraps(verb)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return verb(*args, **kwargs)
+        except (InvalidArgumentError, OutOfRangeError) as error:
+            fail(str(error))
+            raise typer.Exit(USAGE) from None
+        except (UnpoolError, OSError) as error:
+            fail(str(error))
+            raise typer.Exit(FAILURE) from None
+        except KeyboardInterrupt:
+            fail("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except ModuleNotFoundError as error:
+            if not extra or (error.name or "").startswith("unpool."):
+                raise
+            fail(_advice(error, extra))
+            raise typer.Exit(FAILURE) from None
+
+    return guarded
+
+
+def _entry_points() -> list[EntryPoint]:
+    by_name = {point.name: point for point in entry_points(group=GROUP)}
+    return sorted(by_name.values(), key=lambda point: point.name)
+
+
+def _load(point: EntryPoint) -> typer.core.TyperCommand:
+    room = point.module.split(".")[1] if point.module.startswith("unpool.") else ""
+    extra = _EXTRA_OF_ROOM.get(room, "server") if room else ""
+    try:
+        verb: Callable[..., object] = expecting(point.load(), extra)
+    except ImportError as error:
+        return _command(point.name, _placeholder(error, extra), lenient=True)
+    return _command(point.name, verb)
+
+
+def _placeholder(error: ImportError, extra: str) -> Callable[[], None]:
+    advice = _advice(error, extra)
+
+    def missing() -> None:
+        fail(advice)
+        raise typer.Exit(FAILURE)
+
+    missing.__doc__ = f"Not available: {advice}"
+    return missing
+
+
+def _command(name: str, verb: Callable[..., object], *, lenient: bool = False) -> typer.core.TyperCommand:
+    # A verb that cannot run still takes any options, so that its advice comes and not a complaint about them.
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True} if lenient else {}
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    single.command(name, context_settings=settings, add_help_option=not lenient)(verb)
+    command = typer.main.get_command(single)
+    if not isinstance(command, typer.core.TyperCommand):
+        raise TypeError(f"the verb {name} is no command")
+    return command
+
+
+def _advice(error: ImportError, extra: str) -> str:
+    what = f"no module {error.name}" if error.name else str(error)
+    return f"{what}: pip install 'unpool[{extra}]'" if extra else what
+
+
+if __name__ == "__main__":
+    main()
