@@ -1,0 +1,226 @@
+"""Handlers of questions about one example: classify, capture, project; free of transport, piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from typing import TypeVar
+
+import numpy as np
+
+from unpool.graph.errors import InvalidArgumentError
+from unpool.graph.model import Graph
+from unpool.methods.capture import capture
+from unpool.methods.classification import classify
+from unpool.methods.projection import project
+from unpool.methods.requests import Activation, Projection, ProjectionHeader
+from unpool.pictures import png_bytes, render_signal
+from unpool.repository import ChannelOrder, Entry, Repository
+from unpool.service.answers import (
+    CaptureChunk,
+    CapturedLayer,
+    CaptureHeader,
+    ClassifyAnswer,
+    LabelledScore,
+    ProjectedUnit,
+    ProjectHeader,
+    Provenance,
+)
+from unpool.service.held import Held
+from unpool.service.questions import (
+    CaptureQuestion,
+    ClassifyQuestion,
+    ModelQuestion,
+    PictureShown,
+    ProjectQuestion,
+    Render,
+    Shown,
+)
+from unpool.service.scheduler import Pieces
+from unpool.service.showing import Seen, see
+from unpool.service.software import software
+
+T = TypeVar("T")
+_PASSING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout")
+
+
+class InspectionHandlers:
+    """Answers questions about one example; each method prepares and gives the pieces of the answer.
+
+    Args:
+        repository: the models.
+        pixels: the most pixels of a picture.
+    """
+
+    def __init__(self, repository: Repository, *, pixels: int) -> None:
+        self._repository = repository
+        self._pixels = pixels
+
+    def classify(self, question: ClassifyQuestion) -> Pieces[ClassifyAnswer]:
+        """The strongest classes: one answer."""
+        return self._held(question.model, question.shown, lambda e, s: _classified(e, s, question))
+
+    def capture(self, question: CaptureQuestion) -> Pieces[CaptureHeader | CaptureChunk]:
+        """Activations: a header, then each tensor in pieces."""
+        return self._held(question.model, question.shown, lambda e, s: _captured(e, s, question))
+
+    def project(self, question: ProjectQuestion) -> Pieces[ProjectHeader | ProjectedUnit]:
+        """Projections: a header, then each as it is ready."""
+        return self._held(question.model, question.shown, lambda e, s: _projected(e, s, question))
+
+    def _held(
+        self, model: ModelQuestion, shown: Shown, answer: Callable[[Entry, Seen], Iterator[T | None]]
+    ) -> Pieces[T]:
+        with ExitStack() as stack:
+            entry = stack.enter_context(self._repository.lend(model.name, model.version))
+            pieces = answer(entry, see(entry, shown, pixels=self._pixels))
+            return Held(pieces, stack.pop_all().close)
+
+
+def _provenance(entry: Entry, seen: Seen) -> Provenance:
+    return Provenance(
+        model=entry.name,
+        version=entry.version,
+        digest=entry.engine.model.digest,
+        input_digest=seen.feeds.digest,
+        preprocessing=entry.preprocessing if seen.geometry.placement is not None else None,
+        provider=entry.engine.providers[0],
+        device=entry.engine.device,
+        software=software(),
+    )
+
+
+def _label(entry: Entry, index: int) -> str:
+    return entry.labels[index] if index < len(entry.labels) else ""
+
+
+def _classified(entry: Entry, seen: Seen, question: ClassifyQuestion) -> Iterator[ClassifyAnswer | None]:
+    graph = entry.engine.model.graph
+    chosen = question.output or _scores(graph)
+    softmax = _is_softmax(graph, chosen)
+    output, scores = classify(
+        entry.engine,
+        seen.feeds,
+        top=question.top,
+        output=chosen,
+        probability=question.probability and not softmax,
+    )
+    yield ClassifyAnswer(
+        provenance=_provenance(entry, seen),
+        geometry=seen.geometry,
+        output=output,
+        classes=tuple(LabelledScore(score, _label(entry, score.index)) for score in scores),
+        probability=question.probability or softmax,
+        warnings=seen.warnings,
+    )
+
+
+def _scores(graph: Graph) -> str:
+    """The output that reads as scores: the first with a channel axis and no plane; else the first."""
+    for name in graph.outputs:
+        value = graph.values.get(name)
+        if value is not None and value.channel_axis is not None and not value.spatial_axes:
+            return name
+    return graph.outputs[0]
+
+
+def _is_softmax(graph: Graph, name: str) -> bool:
+    node = graph.producers.get(name)
+    while node is not None and node.op_type in _PASSING:
+        node = graph.producers.get(node.inputs[0])
+    return node is not None and node.op_type == "Softmax"
+
+
+def _captured(entry: Entry, seen: Seen, question: CaptureQuestion) -> Iterator[CaptureHeader | CaptureChunk | None]:
+    found: list[Activation] = []
+    for item in capture(entry.engine, seen.feeds, question.layers):
+        if item is None:
+            yield None
+        else:
+            found.append(item)
+    values = entry.engine.model.graph.values
+    yield CaptureHeader(
+        provenance=_provenance(entry, seen),
+        geometry=seen.geometry,
+        layers=tuple(
+            CapturedLayer(a.name, a.alias, a.values.dtype.name, a.values.shape, values[a.name].axes, a.values.nbytes)
+            for a in found
+        ),
+        warnings=seen.warnings,
+    )
+    for layer in range(len(found)):
+        # Each tensor is let go of when it has been sent, not when all have.
+        array = np.ascontiguousarray(found[layer].values)
+        found[layer] = Activation("", "", np.empty(0))
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        data = little.reshape(-1).view(np.uint8)
+        step = question.chunk_bytes - question.chunk_bytes % array.dtype.itemsize
+        for index, offset in enumerate(range(0, len(data), step)):
+            piece = data[offset : offset + step]
+            yield CaptureChunk(layer, index, offset, piece.tobytes(), last=offset + step >= len(data))
+
+
+def _projected(
+    entry: Entry, seen: Seen, question: ProjectQuestion
+) -> Generator[ProjectHeader | ProjectedUnit | None, None, None]:
+    completed = 0
+    header: ProjectionHeader | None = None
+    for item in project(entry.engine, seen.feeds, question.request):
+        if item is None:
+            yield None
+        elif isinstance(item, ProjectionHeader):
+            header = item
+            yield _header(entry, seen, question, header)
+        else:
+            assert header is not None
+            completed += 1
+            yield _unit(entry, seen, question, header, item, completed)
+
+
+def _header(entry: Entry, seen: Seen, question: ProjectQuestion, header: ProjectionHeader) -> ProjectHeader:
+    if question.render is not None and (len(header.plane) != 2 or header.sink_channels not in (1, 3)):
+        raise InvalidArgumentError(
+            "render",
+            f"signals at '{header.to}' have {header.sink_channels} channels over a plane of {len(header.plane)} axes; "
+            "drawn are one or three channels over two axes",
+        )
+    return ProjectHeader(
+        provenance=_provenance(entry, seen),
+        geometry=seen.geometry,
+        request=question.request,
+        header=header,
+        axes=entry.engine.model.graph.values[header.layer].axes,
+        warnings=(*seen.warnings, *header.warnings),
+    )
+
+
+def _unit(
+    entry: Entry, seen: Seen, question: ProjectQuestion, header: ProjectionHeader, found: Projection, completed: int
+) -> ProjectedUnit:
+    at_input = header.to == seen.geometry.input
+    placement = seen.geometry.placement if at_input else None
+    preprocessing = entry.preprocessing
+    turned = at_input and preprocessing is not None and preprocessing.order is ChannelOrder.BGR
+    rgb = found.signal[::-1] if turned else found.signal
+    # Colours are given in the picture's order; who gave a tensor gets the tensor's own, and drawings are always RGB.
+    signal = rgb if isinstance(question.shown, PictureShown) else found.signal
+    png, magnitude = _drawn(rgb, question.render)
+    is_output = header.layer in entry.engine.model.graph.outputs
+    return ProjectedUnit(
+        projection=found,
+        layer=header.layer,
+        label=_label(entry, found.channel) if is_output else "",
+        signal=None if question.omit_signal else np.ascontiguousarray(signal),
+        all_zero=not found.signal.any(),
+        picture_box=placement.picture_box(found.lower, found.upper) if placement is not None else None,
+        png=png,
+        magnitude=magnitude,
+        completed=completed,
+    )
+
+
+def _drawn(signal: np.ndarray[tuple[int, ...], np.dtype[np.float32]], render: Render | None) -> tuple[bytes, float]:
+    if render is None:
+        return b"", 0.0
+    drawn = render_signal(signal, gain=render.gain, magnitude=render.magnitude, zoom=render.zoom)
+    return png_bytes(drawn.image), drawn.magnitude
