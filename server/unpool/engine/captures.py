@@ -21,7 +21,7 @@ class Capture:
         geometry: the model's shapes for this input.
         images: how many images were fed at once.
         values: value name -> the whole tensor, floats as float32.
-        masks: value name -> boolean, where it is above zero.
+        masks: value name -> uint8, 1 where it is above zero: torch turns bytes into factors many times sooner than booleans.
         switches: max-pool node name -> places of the maxima inside their windows.
     """
 
@@ -43,8 +43,13 @@ class Capture:
     def mask(self, name: str) -> Tensor:
         """Where a value is above zero, from its sign or from itself."""
         if name not in self.masks:
-            self.masks[name] = self.values[name] > 0
+            self.masks[name] = sign(self.values[name])
         return self.masks[name]
+
+
+def sign(tensor: Tensor) -> Tensor:
+    """1 where a tensor is above zero, else 0; uint8."""
+    return (tensor > 0).view(torch.uint8)
 
 
 def dense(tensor: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class Site:
 
     def positive(self) -> Tensor:
         name = self.node.outputs[0]
-        return self._cut(self.capture.mask(name), name, self.outer)
+        return self._cut(self.capture.mask(name), name, self.outer).float()
 
     def switches(self) -> Tensor:
         return self._cut(self.capture.switches[self.node.name], self.node.outputs[0], self.outer)

@@ -11,7 +11,7 @@ import torch
 
 from unpool.engine.binding import bind
 from unpool.engine.boxes import Ints
-from unpool.engine.captures import Capture, CaptureStore, dense
+from unpool.engine.captures import Capture, CaptureStore, dense, sign
 from unpool.engine.devices import Device, resolve
 from unpool.engine.executor import Executor
 from unpool.engine.feeds import Feeds
@@ -126,7 +126,7 @@ class Engine:
         graph = self.model.graph
         given = {n: torch.from_numpy(np.ascontiguousarray(feeds.arrays[n])) for n in plan.sinks & set(graph.inputs)}
         fixed = {n: torch.from_numpy(graph.constants[n].numpy().copy()) for n in plan.sinks if n in graph.constants}
-        rest = Plan(plan.sinks - given.keys() - fixed.keys(), plan.switches, plan.sources, plan.shapes)
+        rest = Plan(plan.sinks - frozenset(given) - frozenset(fixed), plan.switches, plan.sources, plan.shapes)
         if not rest.sinks and not rest.switches and not rest.shapes:
             return given | fixed
 
@@ -276,7 +276,7 @@ class Engine:
         for name in values:
             capture.values[name] = dense(_float32(found[name]).to(self._device.torch))
         for name in masks:
-            capture.masks[name] = dense((found[name] > 0).to(self._device.torch))
+            capture.masks[name] = dense(sign(found[name]).to(self._device.torch))
         for name in direct:
             pool = self._pools[name]
             extents = list(capture.geometry.shapes[pool.inputs[0]][2:])

@@ -12,7 +12,8 @@ from unpool.engine.boxes import Boxes, Planes
 from unpool.graph.errors import PreconditionError
 from unpool.graph.intervals import Broadcast, Intervals, Sliding
 from unpool.graph.model import OTHER, Graph, Node, Value
-from unpool.ops import AxisWindows, Operand, find, whole
+from unpool.ops import AxisWindows, Operand, find
+from unpool.ops.base import whole
 
 
 _SMALL = 64

@@ -78,7 +78,7 @@ def _number(node: Node, name: str, default: float) -> float:
 def _leaky(at: Crossing, signals: Signals) -> Signals:
     s = signals[0]
     alpha = _number(at.node, "alpha", 0.01)
-    return _only(at, torch.where(at.positive(), s, s * alpha) if s is not None else None)
+    return _only(at, torch.where(at.positive() > 0, s, s * alpha) if s is not None else None)
 
 
 def _prelu_adjoint(at: Crossing, signals: Signals) -> Signals:

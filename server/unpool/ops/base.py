@@ -81,7 +81,7 @@ class Crossing(Protocol):
         ...
 
     def positive(self) -> Tensor:
-        """Boolean mask output 0 > 0, cut to its boxes (the rule's ``mask`` must be set)."""
+        """Output 0 above zero as factors 1.0 and 0.0, cut to its boxes (the rule\'s ``mask`` must be set)."""
         ...
 
     def switches(self) -> Tensor:

@@ -66,13 +66,16 @@ def unpool(s: Tensor, codes: Tensor, geometry: Geometry) -> Tensor:
         shape = [shape[0], shape[2], shape[3], shape[1]]
     tiled = geometry.kernel == geometry.strides and all(d == 1 for d in geometry.dilations)
     result = s.new_empty(shape) if tiled else s.new_zeros(shape)
+    # Everything in floats: torch compares and multiplies booleans and bytes several times slower.
+    code = code.to(s.dtype)
+    taken = torch.empty_like(code)
     for number, place in enumerate(_places(geometry, counts)):
         target = result[(slice(None),) * first + place]
-        taken = code == number
+        torch.eq(code, float(number), out=taken)
         if tiled:
             torch.mul(value, taken, out=target)
         else:
-            target += value * taken
+            target.addcmul_(value, taken)
     return result.permute(0, 3, 1, 2) if last else result
 
 
