@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from unpool.graph.model import Graph, Node
 from unpool.graph.rectifiers import ACTIVATIONS
 
-_HEADS = frozenset("Conv ConvTranspose Gemm MatMul BatchNormalization Add Sum ConvInteger QLinearConv DeformConv".split())
-_POOLS = frozenset("MaxPool AveragePool LpPool GlobalMaxPool GlobalAveragePool".split())
-_BEFORE_POOL = frozenset("LRN Dropout Pad Identity".split())
+_HEADS = frozenset(
+    ["Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Add", "Sum", "ConvInteger", "QLinearConv", "DeformConv"]
+)
+_POOLS = frozenset(["MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool"])
+_BEFORE_POOL = frozenset(["LRN", "Dropout", "Pad", "Identity"])
 # Words that exporters add for the operator itself; they tell blocks apart in no model.
 _OPERATOR_WORDS = frozenset(
-    "conv conv1d conv2d conv3d convolution convtranspose conv2dbackpropinput depthwise depthwiseconv2dnative matmul gemm biasadd add addv2"
-    " relu relu6 clip batchnormalization batchnorm fusedbatchnorm fusedbatchnormv2 fusedbatchnormv3 maxpool avgpool averagepool op node"
-    " fwd output readvariableop".split()
+    ["conv", "conv1d", "conv2d", "conv3d", "convolution", "convtranspose", "conv2dbackpropinput", "depthwise", "depthwiseconv2dnative", "matmul", "gemm", "biasadd", "add", "addv2", "relu", "relu6", "clip", "batchnormalization", "batchnorm", "fusedbatchnorm", "fusedbatchnormv2", "fusedbatchnormv3", "maxpool", "avgpool", "averagepool", "op", "node", "fwd", "output", "readvariableop"]
 )
 
 

@@ -49,7 +49,10 @@ class Layers(Sequence[Layer]):
     def __init__(self, graph: Graph) -> None:
         aliases = find_aliases(graph)
         self._layers = tuple(
-            _layer(graph, node, name, aliases) for node in graph.nodes for name in node.outputs if _is_layer(graph, name)
+            _layer(graph, node, name, aliases)
+            for node in graph.nodes
+            for name in node.outputs
+            if _is_layer(graph, name)
         )
         self._names = {layer.name: layer for layer in self._layers}
         self._nodes: dict[str, Layer] = {}

@@ -16,10 +16,12 @@ from unpool.graph.errors import ModelError
 from unpool.graph.frozen import freeze
 from unpool.graph.layers import Layers
 from unpool.graph.model import Graph
+from unpool.graph.passes.activations import recognise_activations
 from unpool.graph.passes.axes import label_axes
 from unpool.graph.passes.batch import free_batch
 from unpool.graph.passes.constants import lift_constants, remove_unused_initializers
 from unpool.graph.passes.folding import fold_shape_computations
+from unpool.graph.passes.gates import mark_gates
 from unpool.graph.passes.inlining import inline_functions
 from unpool.graph.passes.shapes import infer_shapes, name_input_dims
 from unpool.graph.validation import check_model
@@ -60,8 +62,7 @@ def load(source: Path | bytes) -> Model:
         hashing = pool.submit(hashlib.sha256, data)
         model = _parse(data)
         files = _external_files(model, source.parent if isinstance(source, Path) else None)
-        normalised = normalise(model)
-        graph = normalised
+        graph = normalise(model)
         digest = hashing.result()
     for file in files:
         with file.open("rb") as stream:
@@ -91,7 +92,7 @@ def normalise(model: ir.Model) -> Graph:
     labels = label_axes(model)
     batch, labels = free_batch(model, labels)
     remove_unused_initializers(model)
-    return freeze(model, labels, batch)
+    return mark_gates(recognise_activations(freeze(model, labels, batch)))
 
 
 def _read(source: Path) -> bytes:
@@ -134,7 +135,9 @@ def _external_files(model: ir.Model, folder: Path | None) -> Sequence[Path]:
     for tensor in tensors:
         place = (root / tensor.location).resolve()
         if Path(tensor.location).is_absolute() or not place.is_relative_to(root):
-            raise ModelError(f"tensor '{tensor.name}' has external data outside the model's own folder: {tensor.location}")
+            raise ModelError(
+                f"tensor '{tensor.name}' has external data outside the model's own folder: {tensor.location}"
+            )
         if not place.is_file():
             raise ModelError(f"tensor '{tensor.name}' has external data in a file that is not there: {tensor.location}")
         tensor.base_dir = root

@@ -7,7 +7,7 @@ import math
 from unpool.graph.model import Graph, Node
 
 ACTIVATIONS = frozenset(
-    "Relu Clip LeakyRelu PRelu ThresholdedRelu Elu Selu Celu HardSwish Swish Gelu Mish Softplus Sigmoid HardSigmoid Tanh".split()
+    ["Relu", "Clip", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "HardSwish", "Swish", "Gelu", "Mish", "Softplus", "Sigmoid", "HardSigmoid", "Tanh"]
 )
 """Elementwise functions that end a block."""
 

@@ -150,7 +150,9 @@ class _Spread:
         while again:
             again = False
             for relations in self._layouts:
-                ends = {(a[0], b[0]) for a, b in relations.equal} | {(g.inputs[0][0], g.outputs[0][0]) for g in relations.groups}
+                ends = {(a[0], b[0]) for a, b in relations.equal} | {
+                    (g.inputs[0][0], g.outputs[0][0]) for g in relations.groups
+                }
                 for x, y in ends:
                     again |= self._disagrees(relations, x, y)
 

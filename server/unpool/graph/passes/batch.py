@@ -160,7 +160,9 @@ def _composed(graph: ir.Graph, node: ir.Node, data: ir.Value, place: int, sizes:
     pieces: list[ir.Value] = []
     added: list[ir.Node] = []
 
-    def add(op_type: str, inputs: list[ir.Value], attributes: dict[str, int], name: str, extents: list[int]) -> ir.Value:
+    def add(
+        op_type: str, inputs: list[ir.Value], attributes: dict[str, int], name: str, extents: list[int]
+    ) -> ir.Value:
         made = ir.node(op_type, inputs, attributes=attributes, name=f"{stem}.{name}")
         made.outputs[0].name = f"{stem}.{name}"
         made.outputs[0].type = ir.TensorType(ir.DataType.INT64)

@@ -90,7 +90,9 @@ def _outputs(node: ir.Node, contents: dict[ir.Value, Array]) -> tuple[Array, ...
     # The result may be much larger than what it is made from.
     shape = dims_of(node.outputs[0])
     if node.op_type in ("Expand", "ConstantOfShape", "Range") and (
-        shape is None or not all(isinstance(d, int) for d in shape) or np.prod([d for d in shape if isinstance(d, int)]) > 1024
+        shape is None
+        or not all(isinstance(d, int) for d in shape)
+        or np.prod([d for d in shape if isinstance(d, int)]) > 1024
     ):
         return None
     attributes = {**attributes_of(node), "outputs": len(node.outputs)}
@@ -154,7 +156,9 @@ def new_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
 def _remove_dead(graph: ir.Graph) -> bool:
     removed = False
     for node in reversed(list(graph)):
-        if node.op_type in EVALUABLE | {"Shape", "Size"} and not any(o.uses() or o.is_graph_output() for o in node.outputs):
+        if node.op_type in EVALUABLE | {"Shape", "Size"} and not any(
+            o.uses() or o.is_graph_output() for o in node.outputs
+        ):
             graph.remove(node, safe=True)
             removed = True
     return removed

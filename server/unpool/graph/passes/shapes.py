@@ -57,7 +57,7 @@ def infer_shapes(model: ir.Model, *, forget: bool) -> None:
     proto = _stripped(model)
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
-    except Exception:  # noqa: BLE001 - pybind raises bare exceptions; whatever it was, the file's own word is left
+    except Exception:
         inferred = proto
     found = {info.name: info for info in (*inferred.graph.value_info, *inferred.graph.output)}
     for value in values:

@@ -1,0 +1,189 @@
+"""Reading a frozen graph backwards: scalars, scaled products, clips and sigmoids, however an exporter wrote them down.
+
+Each function answers what a tensor is, looking only at nodes that nobody outside the pattern reads; ``Trace`` remembers which those are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from unpool.graph.model import Attribute, Graph, Node
+from unpool.graph.rectifiers import clip_bounds, scalar
+
+
+@dataclass
+class Trace:
+    """The nodes that a pattern is made of, so far."""
+
+    graph: Graph
+    nodes: list[Node] = field(default_factory=list)
+
+    def inside(self, name: str, *, uses: int = 1) -> Node | None:
+        """The node that makes ``name``, if only the pattern reads it (by ``uses`` nodes); it becomes part of the pattern."""
+        node = self.graph.producers.get(name)
+        if node is None or node.domain or name in self.graph.outputs or len(self.graph.consumers.get(name, ())) != uses:
+            return None
+        if any(o and o != name for o in node.outputs):
+            return None
+        if node not in self.nodes:
+            self.nodes.append(node)
+        return node
+
+    def peek(self, name: str) -> str:
+        """Operator type of the node that makes ``name``; empty where there is none of ai.onnx."""
+        node = self.graph.producers.get(name)
+        return node.op_type if node is not None and not node.domain else ""
+
+
+@dataclass(frozen=True)
+class Match:
+    """One recognised function: the operator that it is, what it reads, and the nodes that it is made of."""
+
+    op_type: str
+    inputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+    nodes: tuple[Node, ...]
+
+
+def near(value: float | None, wanted: float) -> bool:
+    """Equality of a written-out number, which may have gone through float16, with what it stands for."""
+    return value is not None and math.isclose(value, wanted, rel_tol=2e-3, abs_tol=1e-6)
+
+
+def with_scalar(graph: Graph, node: Node) -> tuple[str, float] | None:
+    """The signal and the number of a two-operand node, in either order."""
+    if len(node.inputs) != 2:
+        return None
+    a, b = node.inputs
+    for signal, other in ((a, b), (b, a)):
+        number = scalar(graph, other) if signal in graph.values else None
+        if number is not None:
+            return signal, number
+    return None
+
+
+def affine(trace: Trace, name: str, stop: str = "") -> tuple[str, float, float]:
+    """``name`` as scale * source + shift; the identity where it is nothing of the kind. Does not look behind ``stop``."""
+    scale, shift = 1.0, 0.0
+    while name != stop and trace.peek(name) in ("Add", "Sub", "Mul", "Div", "Neg"):
+        mark = len(trace.nodes)
+        node = trace.inside(name)
+        found = (
+            (node.inputs[0], 1.0)
+            if node is not None and node.op_type == "Neg"
+            else node and with_scalar(trace.graph, node)
+        )
+        if node is None or not found:
+            del trace.nodes[mark:]
+            break
+        source, number = found
+        first = source == node.inputs[0]
+        if node.op_type == "Neg":
+            scale = -scale
+        elif node.op_type == "Add":
+            shift += scale * number
+        elif node.op_type == "Mul":
+            scale *= number
+        elif node.op_type == "Div" and first and number:
+            scale /= number
+        elif node.op_type == "Sub":
+            shift += scale * (-number if first else number)
+            scale = scale if first else -scale
+        else:
+            del trace.nodes[mark:]
+            break
+        name = source
+    return name, scale, shift
+
+
+def product(trace: Trace, final: Node) -> tuple[list[str], float]:
+    """The factors of a tree of Mul, and Div by a number, that ends in ``final``: tensors, and the product of all numbers."""
+    factors: list[str] = []
+    number = 1.0
+
+    def take(node: Node) -> None:
+        nonlocal number
+        found = with_scalar(trace.graph, node)
+        if found is not None and node.op_type == "Mul":
+            number *= found[1]
+            follow(found[0])
+        elif found is not None and node.op_type == "Div" and found[0] == node.inputs[0] and found[1]:
+            number /= found[1]
+            follow(found[0])
+        elif node.op_type == "Mul":
+            for name in node.inputs:
+                follow(name)
+        else:
+            factors.extend(node.outputs[:1])
+
+    def follow(name: str) -> None:
+        kind = trace.peek(name)
+        if kind in ("Mul", "Div"):
+            mark = len(trace.nodes)
+            node = trace.inside(name)
+            if node is not None and (kind == "Mul" or with_scalar(trace.graph, node) is not None):
+                before = len(factors)
+                take(node)
+                if factors[before:] != list(node.outputs[:1]):
+                    return
+                del factors[before:]
+            del trace.nodes[mark:]
+        factors.append(name)
+
+    trace.nodes.append(final)
+    take(final)
+    return factors, number
+
+
+def clipped(trace: Trace, name: str) -> tuple[str, float, float] | None:
+    """(source, lower, upper) of a Clip, a Relu, or Min and Max with numbers."""
+    node = trace.inside(name)
+    return clipped_by(trace, node) if node is not None else None
+
+
+def clipped_by(trace: Trace, node: Node) -> tuple[str, float, float] | None:
+    """Like ``clipped``, for the node that ends it."""
+    if node.op_type == "Clip":
+        bounds = clip_bounds(trace.graph, node)
+        return (node.inputs[0], *bounds) if bounds is not None else None
+    if node.op_type == "Relu":
+        return node.inputs[0], 0.0, math.inf
+    if node.op_type not in ("Min", "Max"):
+        return None
+    found = with_scalar(trace.graph, node)
+    if found is None:
+        return None
+    source, number = found
+    inner = clipped(trace, source) if trace.peek(source) in ("Min", "Max", "Relu") else None
+    name, lower, upper = inner if inner is not None else (source, -math.inf, math.inf)
+    return (name, lower, min(upper, number)) if node.op_type == "Min" else (name, max(lower, number), upper)
+
+
+def sigmoid(trace: Trace, name: str) -> tuple[str, float] | None:
+    """(source, scale) of sigmoid(scale * source): a Sigmoid node, or 1 / (1 + exp(-x))."""
+    node = trace.inside(name)
+    if node is None:
+        return None
+    if node.op_type == "Sigmoid":
+        source, scale, shift = affine(trace, node.inputs[0])
+        return (source, scale) if shift == 0.0 else None
+    return logistic(trace, node)
+
+
+def logistic(trace: Trace, node: Node) -> tuple[str, float] | None:
+    """(source, scale) where ``node`` ends 1 / (1 + exp(-scale * source))."""
+    if node.op_type == "Div" and near(scalar(trace.graph, node.inputs[0]), 1.0):
+        return one_plus_exp(trace, node.inputs[1])
+    return one_plus_exp(trace, node.inputs[0]) if node.op_type == "Reciprocal" else None
+
+
+def one_plus_exp(trace: Trace, name: str) -> tuple[str, float] | None:
+    """(source, scale) of 1 + exp(-scale * source)."""
+    inner, scale, shift = affine(trace, name)
+    node = trace.inside(inner) if near(scale, 1.0) and near(shift, 1.0) else None
+    if node is None or node.op_type != "Exp":
+        return None
+    source, scale, shift = affine(trace, node.inputs[0])
+    return (source, -scale) if shift == 0.0 else None
