@@ -81,13 +81,17 @@ def _entry_points() -> list[EntryPoint]:
 
 
 def _load(point: EntryPoint) -> typer.core.TyperCommand:
-    room = point.module.split(".")[1] if point.module.startswith("unpool.") else ""
-    extra = _EXTRA_OF_ROOM.get(room, "server") if room else ""
+    extra = _extra(point.module)
     try:
         verb: Callable[..., object] = expecting(point.load(), extra)
     except ImportError as error:
         return _command(point.name, _placeholder(error, extra), lenient=True)
     return _command(point.name, verb)
+
+
+def _extra(module: str) -> str:
+    top, _, rest = module.partition(".")
+    return _EXTRA_OF_ROOM.get(rest.partition(".")[0], "server") if top == "unpool" else ""
 
 
 def _placeholder(error: ImportError, extra: str) -> Callable[[], None]:
