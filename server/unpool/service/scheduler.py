@@ -1,8 +1,8 @@
 """Turns among callers: one worker thread takes the next piece of each running request in turn.
 
 A request is an iterator that yields results, and ``None`` between two pieces of work that have nothing to show. Pieces
-are bounded in time, so that streaming, fairness, back-pressure, cancellation and deadlines are all decided here, between
-two pieces: whose turn it is, whether a reader has room for another result, whether anybody still waits for one.
+are bounded in time, so that streaming, fairness, back-pressure, cancellation and deadlines are all decided between
+two of them: whose turn it is, whether a reader has room for another result, whether anybody still waits for one.
 """
 
 from __future__ import annotations
