@@ -19,6 +19,8 @@ from unpool.graph.intervals import Intervals
 from unpool.graph.model import Value
 
 Ints: TypeAlias = npt.NDArray[np.int64]
+_FEW = 0.25
+"""Up to which share of the units borders are zeroed one by one: each costs microseconds, a pass over all of them milliseconds."""
 Planes: TypeAlias = Mapping[int, int]
 """Spatial index -> extent."""
 
@@ -212,10 +214,22 @@ def _along(mask: npt.NDArray[np.bool_], value: Value, index: int, signal: Tensor
 
 
 def zero_outside(signal: Tensor, value: Value, boxes: Boxes, plane: Planes) -> Tensor:
-    """A signal with zeros wherever its boxes stick out of the plane."""
+    """A signal with zeros wherever its boxes stick out of the plane; where few do, in place."""
     for s in boxes.sizes:
         rows = boxes.origins[s][:, None] + np.arange(boxes.sizes[s])
         outside = (rows < 0) | (rows >= plane[s])
-        if outside.any():
+        units = np.flatnonzero(outside.any(1))
+        if not len(units):
+            continue
+        if value.batch_axis is None or len(units) > _FEW * len(outside) or 0 in signal.stride():
             signal = signal * _along(~outside, value, s, signal)
+            continue
+        for unit in units:
+            # In place is safe: whoever shares this memory shares its boxes, and holds zeros there too or is due to.
+            part = signal.select(value.batch_axis, int(unit))
+            axis = value.spatial_axes[s] - (value.batch_axis < value.spatial_axes[s])
+            before = max(0, -int(boxes.origins[s][unit]))
+            behind = max(0, int(boxes.origins[s][unit]) + boxes.sizes[s] - plane[s])
+            part.narrow(axis, 0, min(before, boxes.sizes[s])).zero_()
+            part.narrow(axis, max(boxes.sizes[s] - behind, 0), min(behind, boxes.sizes[s])).zero_()
     return signal
