@@ -23,6 +23,7 @@ _HEALTH = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"
 _SOCKET_PATH_LIMIT = 100
 _LOG_TAIL = 4000
+_MESSAGE_LIMIT = 1 << 30
 
 
 class EmbeddedServer:
@@ -114,7 +115,9 @@ def _command(path: Path, device: str | None) -> list[str]:
         raise EmbeddedError(
             f"an embedded server needs the server extra ({', '.join(missing)} missing): pip install 'unpool[server]'"
         )
-    command = [sys.executable, "-m", "unpool.service", "--models", str(path)]
+    # The limit on messages guards a server against strangers, and nobody else reaches this one.
+    limit = ["--max-message-bytes", str(_MESSAGE_LIMIT)]
+    command = [sys.executable, "-m", "unpool.service", "--models", str(path), *limit]
     return [*command, "--device", device] if device else command
 
 

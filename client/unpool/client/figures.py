@@ -20,7 +20,7 @@ _LINE = 16
 
 def caption(projection: Projection) -> str:
     """Names a feature: its layer, its channel or class label, and its activation."""
-    return f"{projection.name} · {projection.label or projection.channel}  {projection.activation:.3g}"
+    return f"{projection.name} · {projection.label or projection.channel}  {projection.activation:.4g}"
 
 
 def beside(

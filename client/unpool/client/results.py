@@ -12,7 +12,7 @@ from PIL import Image
 from unpool.client.listing import Preprocessing
 from unpool.pictures import png_bytes, render_signal
 
-CONTRAST = 2.0
+CONTRAST = 3.0
 """Gain that pictures of signals are drawn with unless told otherwise: raised, as in the papers' figures."""
 
 

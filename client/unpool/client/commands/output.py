@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+_NO_WRAP = 100_000
 
 
 def fail(message: str) -> None:
@@ -42,9 +45,8 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, ri
         table.add_column(heading, justify="right" if number in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
-    console = Console(highlight=False)
     # Into a file or a pipe nothing is wrapped: a reader of lines wants whole lines.
-    console.print(table, width=None if console.is_terminal else 10_000, no_wrap=not console.is_terminal, crop=False)
+    Console(highlight=False, width=None if sys.stdout.isatty() else _NO_WRAP).print(table)
 
 
 def progress() -> Progress:
