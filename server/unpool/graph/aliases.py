@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from unpool.graph.model import Graph, Node
@@ -17,8 +17,11 @@ _POOLS = frozenset(["MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "Global
 _BEFORE_POOL = frozenset(["LRN", "Dropout", "Pad", "Identity"])
 # Words that exporters add for the operator itself; they tell blocks apart in no model.
 _OPERATOR_WORDS = frozenset(
-    ["conv", "conv1d", "conv2d", "conv3d", "convolution", "convtranspose", "conv2dbackpropinput", "depthwise", "depthwiseconv2dnative", "matmul", "gemm", "biasadd", "add", "addv2", "relu", "relu6", "clip", "batchnormalization", "batchnorm", "fusedbatchnorm", "fusedbatchnormv2", "fusedbatchnormv3", "maxpool", "avgpool", "averagepool", "op", "node", "fwd", "output", "readvariableop"]
+    "conv convolution convtranspose deconv backpropinput depthwise depthwiseconv separableconv matmul gemm biasadd add sum mul relu relu6 clip"
+    " leakyrelu batchnormalization batchnorm fusedbatchnorm maxpool avgpool averagepool pool globalaveragepool softmax sigmoid op output"
+    " readvariableop".split()
 )
+_DECORATION = re.compile(r"(native|[1-3]d|v\d+|[_.:@]?\d+|_)$")
 
 
 @dataclass(frozen=True)
@@ -52,44 +55,62 @@ def find_aliases(graph: Graph) -> Aliases:
     exporters add for the operator. A name that a tensor or a node already has is not given again.
     """
     blocks = _blocks(graph)
-    parts = [[_parts(node) for node in block.members] for block in blocks]
-    holders: Counter[str] = Counter()
-    for block in parts:
-        holders.update({end for member in block for end in _ends(member)})
+    paths = {node: _path(node) for block in blocks for node in block.members}
+    scopes = {node: _scope(node, path) for node, path in paths.items()}
+    shared_scopes, shared_paths = _holders(scopes.values()), _holders(paths.values())
     taken = set(graph.values) | set(graph.constants) | {node.name for node in graph.nodes}
     names: dict[str, str] = {}
     of: dict[str, str] = {}
-    for block, members in zip(blocks, parts, strict=True):
-        for member in members:
-            alias = next((end for end in _ends(member) if holders[end] == 1), None)
-            if alias is None or alias in names:
-                continue
-            if block.before is not None:
-                names.setdefault(f"{alias}:pre", block.before)
-            if block.pooled is not None:
-                names.setdefault(f"{alias}:pool", block.pooled)
-            if alias not in taken:
-                names[alias] = block.result
-                of.setdefault(block.result, alias)
+    # Heads name their blocks first; what follows a head only adds names that are still free.
+    named = [(block, block.members[0]) for block in blocks if block.members[0].op_type in _HEADS]
+    headed = {node for _, node in named}
+    named += [(block, node) for block in blocks for node in block.members if node not in headed]
+    for block, node in named:
+        wanted = [end for end in _ends(scopes[node]) if shared_scopes[end] == 1][:1]
+        wanted += [end for end in _ends(paths[node])[1:] if shared_paths[end] == 1]
+        alias = next((end for end in wanted if names.get(end, block.result) == block.result), None)
+        if alias is None:
+            continue
+        if block.before is not None:
+            names.setdefault(f"{alias}:pre", block.before)
+        if block.pooled is not None:
+            names.setdefault(f"{alias}:pool", block.pooled)
+        if alias not in taken:
+            names[alias] = block.result
+            of.setdefault(block.result, alias)
     return Aliases(names, of)
 
 
-def _parts(node: Node) -> list[str]:
-    found = [part for part in re.split(r"[/]", node.name) if part]
+def _path(node: Node) -> tuple[str, ...]:
     # torch writes node_conv2d_3, MXNet conv0_fwd: markers of the exporter.
-    found = [re.sub(r"_fwd$", "", re.sub(r"^node_", "", part)) or part for part in found]
-    while len(found) > 1 and _says_operator(found[-1]):
-        found.pop()
-    return found
+    parts = [re.sub(r"_fwd$", "", re.sub(r"^node_", "", part)) or part for part in node.name.split("/") if part]
+    return tuple(parts) or (node.name,)
 
 
-def _says_operator(part: str) -> bool:
-    return re.sub(r"[_\d.:@]*$", "", part.lower()) in _OPERATOR_WORDS or part.lower() in _OPERATOR_WORDS
+def _scope(node: Node, path: tuple[str, ...]) -> tuple[str, ...]:
+    """The path without a word at its end that only says which operator it is."""
+    return path[:-1] if len(path) > 1 and _says_operator(path[-1], node.op_type) else path
 
 
-def _ends(parts: list[str]) -> list[str]:
+def _says_operator(part: str, op_type: str) -> bool:
+    word = part.lower()
+    while True:
+        if word in _OPERATOR_WORDS or word == op_type.lower():
+            return True
+        bare = _DECORATION.sub("", word)
+        if bare == word:
+            return False
+        word = bare
+
+
+def _ends(path: tuple[str, ...]) -> list[str]:
     """Ends of a name, shortest first."""
-    return ["/".join(parts[i:]) for i in range(len(parts) - 1, -1, -1)]
+    return ["/".join(path[i:]) for i in range(len(path) - 1, -1, -1)]
+
+
+def _holders(paths: Iterable[tuple[str, ...]]) -> Counter[str]:
+    """How many different paths have each end."""
+    return Counter(end for path in set(paths) for end in _ends(path))
 
 
 def _blocks(graph: Graph) -> list[_Block]:

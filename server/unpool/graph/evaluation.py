@@ -21,7 +21,7 @@ _Result: TypeAlias = Array | Sequence[Array]
 _Function: TypeAlias = Callable[..., _Result]
 
 
-class Unevaluable(Exception):
+class UnevaluableError(Exception):
     """The operator, or this use of it, is not evaluated here."""
 
 
@@ -40,7 +40,7 @@ class Unknown:
         return hash(self.name) if self.name is not None else id(self)
 
     def __bool__(self) -> bool:
-        raise Unevaluable("the truth of an unknown extent")
+        raise UnevaluableError("the truth of an unknown extent")
 
     def __add__(self, other: object) -> Unknown:
         return self if _is(other, 0) else Unknown()
@@ -75,15 +75,17 @@ def _tuple(values: Array | None) -> tuple[int, ...]:
     if values is None:
         return ()
     if any(isinstance(v, Unknown) for v in values.ravel()):
-        raise Unevaluable("an unknown extent")
+        raise UnevaluableError("an unknown extent")
     return tuple(int(v) for v in values.ravel())
 
 
 def _axes(attributes: _Attributes, given: Array | None) -> tuple[int, ...] | None:
-    if given is not None:
-        return _tuple(given)
-    found = attributes.get("axes")
-    return None if found is None else tuple(found)  # type: ignore[arg-type]
+    return _tuple(given) if given is not None else _integers(attributes, "axes")
+
+
+def _integers(attributes: _Attributes, name: str) -> tuple[int, ...] | None:
+    found = attributes.get(name)
+    return tuple(v for v in found if isinstance(v, int)) if isinstance(found, tuple) else None
 
 
 def _integer(attributes: _Attributes, name: str, default: int) -> int:
@@ -94,7 +96,7 @@ def _integer(attributes: _Attributes, name: str, default: int) -> int:
 
 def _known(*arrays: Array) -> None:
     if any(a.dtype == object for a in arrays):
-        raise Unevaluable("an unknown extent")
+        raise UnevaluableError("an unknown extent")
 
 
 def _squeeze(attributes: _Attributes, x: Array, axes: Array | None = None) -> Array:
@@ -125,12 +127,10 @@ def _slice(
     axes: Array | None = None,
     steps: Array | None = None,
 ) -> Array:
-    if starts is None:
-        begin, end = attributes["starts"], attributes["ends"]
-        assert isinstance(begin, tuple)
-        assert isinstance(end, tuple)
-    else:
-        begin, end = _tuple(starts), _tuple(ends)
+    begin = _tuple(starts) if starts is not None else _integers(attributes, "starts")
+    end = _tuple(ends) if ends is not None else _integers(attributes, "ends")
+    if begin is None or end is None:
+        raise UnevaluableError("no bounds")
     along = _axes(attributes, axes)
     if along is None:
         along = tuple(range(len(begin)))
@@ -138,8 +138,8 @@ def _slice(
     index = [slice(None)] * x.ndim
     for a, b, e, s in zip(along, begin, end, stride, strict=True):
         # ONNX says "to the very first element, going backwards" with an end below -extent, NumPy with None.
-        stop = None if s < 0 and int(e) < -x.shape[a] else int(e)
-        index[a] = slice(int(b), stop, s)
+        stop = None if s < 0 and e < -x.shape[a] else e
+        index[a] = slice(b, stop, s)
     return x[tuple(index)]
 
 
@@ -170,10 +170,10 @@ def _flatten(attributes: _Attributes, x: Array) -> Array:
 def _cast(attributes: _Attributes, x: Array) -> Array:
     dtype = ir.DataType(_integer(attributes, "to", 1))
     if dtype is ir.DataType.STRING:
-        raise Unevaluable("strings")
+        raise UnevaluableError("strings")
     if x.dtype == object:
         if dtype not in (ir.DataType.INT32, ir.DataType.INT64):
-            raise Unevaluable("an unknown extent")
+            raise UnevaluableError("an unknown extent")
         return x
     return x.astype(dtype.numpy())
 
@@ -202,8 +202,9 @@ def _divide(attributes: _Attributes, x: Array, y: Array) -> Array:
     if x.dtype == object or y.dtype == object:
         return np.asarray(x.astype(object) // y.astype(object), dtype=object)
     if np.issubdtype(x.dtype, np.integer):
-        return (np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y))).astype(x.dtype)  # truncates towards zero, as C does
-    return x / y
+        # Truncates towards zero, as C does.
+        return np.asarray(np.sign(x) * np.sign(y) * (np.abs(x) // np.abs(y)), dtype=x.dtype)
+    return np.asarray(np.true_divide(x, y), dtype=x.dtype)
 
 
 def _modulo(attributes: _Attributes, x: Array, y: Array) -> Array:
@@ -220,7 +221,7 @@ def _elementwise(function: Callable[..., Array], symbolic: bool = False) -> _Fun
     def apply(attributes: _Attributes, *xs: Array) -> Array:
         if any(x.dtype == object for x in xs):
             if not symbolic:
-                raise Unevaluable("an unknown extent")
+                raise UnevaluableError("an unknown extent")
             return np.asarray(function(*(x.astype(object) for x in xs)), dtype=object)
         return np.asarray(function(*xs))
 
@@ -260,11 +261,11 @@ def _equal(x: Array, y: Array) -> Array:
                         return True
                 elif isinstance(other, int | np.integer) and int(other) < 0:
                     return False
-                raise Unevaluable("an unknown extent")
+                raise UnevaluableError("an unknown extent")
             return bool(a == b)
 
-        return np.frompyfunc(same, 2, 1)(x, y).astype(np.bool_)
-    return x == y
+        return np.asarray(np.frompyfunc(same, 2, 1)(x, y), dtype=np.bool_)
+    return np.asarray(np.equal(x, y))
 
 
 _FUNCTIONS: Final[dict[str, _Function]] = {
@@ -328,16 +329,16 @@ def evaluate(op_type: str, attributes: _Attributes, inputs: Sequence[Array | Non
         inputs: one array per input, ``None`` for an absent one; integer arrays may hold ``Unknown`` (dtype object).
 
     Raises:
-        Unevaluable: an operator, an input or a combination that is not evaluated here.
+        UnevaluableError: an operator, an input or a combination that is not evaluated here.
     """
     function = _FUNCTIONS.get(op_type)
     if function is None:
-        raise Unevaluable(op_type)
+        raise UnevaluableError(op_type)
     try:
         with np.errstate(all="ignore"):
             result = function(attributes, *inputs)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError, ArithmeticError) as error:
-        raise Unevaluable(f"{op_type}: {error}") from error
+        raise UnevaluableError(f"{op_type}: {error}") from error
     return (result,) if isinstance(result, np.ndarray) else tuple(result)
 
 

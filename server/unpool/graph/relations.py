@@ -187,9 +187,9 @@ def _transpose(call: Call) -> None:
     if x is None:
         return
     perm = call.attribute("perm", tuple(reversed(range(rank(x)))))
-    assert isinstance(perm, tuple)
-    for axis, source in enumerate(perm):
-        call.same(x, int(source), y, axis)
+    for axis, source in enumerate(perm if isinstance(perm, tuple) else ()):
+        if isinstance(source, int):
+            call.same(x, source, y, axis)
 
 
 def _reduction(call: Call) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from unpool.graph.evaluation import Unevaluable, evaluate
+from unpool.graph.evaluation import UnevaluableError, evaluate
 from unpool.graph.model import Array, Attribute, Constant
 
 
@@ -66,7 +66,7 @@ class Computed:
         found = evaluate(self._op_type, self._attributes, [None if c is None else c.numpy() for c in self._inputs])
         result = found[self._output]
         if result.shape != self.shape:
-            raise Unevaluable(f"{self._op_type} gave shape {result.shape} where {self.shape} was inferred")
+            raise UnevaluableError(f"{self._op_type} gave shape {result.shape} where {self.shape} was inferred")
         return result
 
     @property

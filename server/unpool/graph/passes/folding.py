@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from unpool.graph.attributes import attributes_of
-from unpool.graph.evaluation import EVALUABLE, Unevaluable, Unknown, evaluate, settled
+from unpool.graph.evaluation import EVALUABLE, UnevaluableError, Unknown, evaluate, settled
 from unpool.graph.model import Array
 from unpool.graph.passes.constants import replace_by_constant
 from unpool.graph.passes.shapes import dims_of
@@ -57,7 +57,7 @@ def fold_shape_computations(model: ir.Model) -> bool:
                 replaced = dict(zip((o.name for o in node.outputs), found, strict=True))
                 replace_by_constant(node, *tensors)
                 for name, array in replaced.items():
-                    if name in model.graph.initializers:
+                    if name is not None and name in model.graph.initializers:
                         contents[model.graph.initializers[name]] = array
                 changed = True
         elif node.op_type == "Reshape":
@@ -98,7 +98,7 @@ def _outputs(node: ir.Node, contents: dict[ir.Value, Array]) -> tuple[Array, ...
     attributes = {**attributes_of(node), "outputs": len(node.outputs)}
     try:
         found = evaluate(node.op_type, attributes, [contents[v] if v is not None else None for v in node.inputs])
-    except Unevaluable:
+    except UnevaluableError:
         return None
     return found if len(found) == len(node.outputs) else None
 

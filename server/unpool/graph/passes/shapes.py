@@ -48,7 +48,7 @@ def infer_shapes(model: ir.Model, *, forget: bool) -> None:
     Ensures: every value that onnx can infer carries its shape. Weights are neither read nor copied.
     """
     graph = model.graph
-    own = {v for v in graph.inputs} | set(graph.initializers.values())
+    own = set(graph.inputs) | set(graph.initializers.values())
     values = [v for node in graph for v in node.outputs if v not in own]
     said = {v: v.shape for v in values}
     if forget:
