@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unpool.graph.intervals import AxisWindow, Sliding, Transposed
 from unpool.graph.model import Node
+from unpool.ops import few_channels
 from unpool.ops.base import AxisWindows, Crossing, Operand, Rule, Signals, operator
 from unpool.ops.geometry import (
     Geometry,
@@ -79,6 +80,9 @@ def _conv_adjoint(at: Crossing, signals: Signals) -> Signals:
     groups = integer(at.node, "group", 1)
     if groups == 1 and w.shape[1] <= _THIN:
         return (cut(_transposed_to_few(s, w, known), amounts), *nothing[1:])
+    group = integer(at.node, "group", 1)
+    if few_channels.applies(s, w, known.strides, known.dilations, group):
+        return (cut(few_channels.transposed(s, w, known.strides, known.dilations), amounts), *nothing[1:])
     # What both ends can spare need not be computed; more than K' - 1 is beyond what the kernels of a backend accept.
     common = tuple(min(max(min(a), 0), span - 1) for a, span in zip(amounts, known.spans, strict=True))
     back = _TRANSPOSED[len(known.kernel)](

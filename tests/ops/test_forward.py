@@ -1,0 +1,154 @@
+"""Forward: every operator against the cases of the onnx package, and at older schema revisions against the reference evaluator."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from tests.oracles.node_cases import NodeCase, node_cases, node_of, run_numpy
+from unpool.graph.model import Node
+from unpool.ops import find, registered
+
+OPERATORS = frozenset(o.op_type for o in registered())
+
+NARROW = ("uint16", "uint32", "uint64")
+"""Types in which torch does not calculate."""
+
+
+@functools.lru_cache(maxsize=1)
+def cases() -> dict[str, list[NodeCase]]:
+    found: dict[str, list[NodeCase]] = {}
+    for case in node_cases(OPERATORS):
+        arrays = [x for x in [*case.inputs, *case.outputs] if x is not None]
+        if any(x.dtype.kind in "OV" or x.dtype.name in (*NARROW, "bfloat16") for x in arrays):
+            continue
+        if "training" in case.name or "empty_set" in case.name:
+            continue
+        found.setdefault(case.node.op_type, []).append(case)
+    return found
+
+
+@pytest.mark.parametrize("op_type", sorted(OPERATORS))
+def test_forward_equals_the_expected_outputs_of_the_standard(op_type: str) -> None:
+    known = cases().get(op_type, [])
+    if not known:
+        assert op_type in {"Upsample", "GlobalLpPool"}, "an operator without a standard case"
+    for case in known:
+        assert find(case.node) is not None, case.name
+        for found, expected in zip(run_numpy(case.node, case.inputs), case.outputs, strict=False):
+            assert expected is not None
+            np.testing.assert_allclose(found, expected, rtol=case.rtol, atol=case.atol, err_msg=case.name)
+            assert (found.dtype, found.shape) == (expected.dtype, expected.shape), case.name
+
+
+X = np.random.default_rng(0).normal(size=(2, 4, 6, 5)).astype(np.float32)
+V = np.random.default_rng(1).normal(size=4).astype(np.float32)
+I64 = np.int64
+
+
+def _old(
+    op_type: str, version: int, *inputs: np.ndarray, outputs: int = 1, **attributes: object
+) -> tuple[str, onnx.NodeProto, int, tuple[np.ndarray, ...]]:
+    proto = helper.make_node(
+        op_type, [f"x{i}" for i in range(len(inputs))], [f"y{i}" for i in range(outputs)], **attributes
+    )
+    return f"{op_type}-{version}", proto, version, inputs
+
+
+OLD = [
+    _old("Clip", 7, X, min=-0.5, max=0.25),
+    _old("Clip", 10, X, min=0.0),
+    _old("Softmax", 7, X, axis=2),
+    _old("Softmax", 11, X),
+    _old("LogSoftmax", 11, X, axis=-2),
+    _old("Squeeze", 7, X[:, :1], axes=[1]),
+    _old("Squeeze", 11, X[:1, :, :, :1]),
+    _old("Unsqueeze", 11, X, axes=[0, 3]),
+    _old("Split", 7, X, outputs=2, axis=1),
+    _old("Split", 11, X, outputs=2, axis=2, split=[2, 4]),
+    _old("Slice", 7, X, starts=[1, -4], ends=[100, -1], axes=[1, 3]),
+    _old("Pad", 7, X, pads=[0, 0, 1, 2, 0, 0, 0, 3], value=1.5),
+    _old("Pad", 10, X, pads=[0, 0, 1, 2, 0, 0, 0, 3], mode="reflect"),
+    _old("ReduceMean", 7, X, axes=[2, 3], keepdims=0),
+    _old("ReduceSum", 11, X, axes=[-1]),
+    _old("ReduceMax", 13, X, axes=[1]),
+    _old("BatchNormalization", 7, X, V, V, V, V * V + 1, epsilon=1e-3),
+    _old("BatchNormalization", 9, X, V, V, V, V * V + 1),
+    _old("Dropout", 7, X, ratio=0.3),
+    _old("Dropout", 10, X),
+    _old("Flatten", 7, X, axis=2),
+    _old("Concat", 7, X, X, axis=1),
+    _old("Gemm", 7, X[0, 0], X[0, 1], alpha=0.5, transB=1),
+    _old("Gemm", 9, X[0, 0], X[0, 1].T, X[0, 0, :, :1], beta=2.0),
+    _old("PRelu", 7, X, V.reshape(4, 1, 1)),
+    _old("Max", 8, X, V.reshape(4, 1, 1)),
+    _old("Sum", 8, X, V.reshape(4, 1, 1), X),
+    _old("Tile", 6, X, np.array([1, 2, 1, 1], I64)),
+    _old("AveragePool", 7, X, kernel_shape=[3, 2], pads=[1, 0, 1, 1], strides=[2, 1]),
+    _old("AveragePool", 10, X, kernel_shape=[3, 3], ceil_mode=1, strides=[2, 2], count_include_pad=1),
+    _old("MaxPool", 8, X, outputs=2, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
+    _old("LRN", 7, X, size=3, alpha=0.1),
+    _old("LRN", 7, X, size=4, alpha=0.1, bias=2.0),
+    _old(
+        "Conv",
+        7,
+        X,
+        np.random.default_rng(2).normal(size=(6, 2, 3, 3)).astype(np.float32),
+        group=2,
+        auto_pad="SAME_LOWER",
+    ),
+    _old("Gather", 7, X, np.array([[0, 2], [1, 1]], I64), axis=1),
+    _old("Cast", 9, X, to=7),
+    _old("DepthToSpace", 7, X, blocksize=2),
+    _old("LeakyRelu", 7, X, alpha=0.2),
+    _old("ArgMax", 11, X, axis=1, keepdims=0),
+    _old("GlobalLpPool", 7, X, p=2),
+]
+
+
+def _by_runtime(proto: onnx.NodeProto, version: int, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray] | None:
+    """ONNX Runtime's answer, or ``None`` where it refuses the revision."""
+    import onnxruntime as ort
+
+    graph = helper.make_graph(
+        [proto],
+        "one",
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+            for name, x in zip(proto.input, inputs, strict=True)
+        ],
+        [onnx.ValueInfoProto(name=name) for name in proto.output],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=7)
+    model = onnx.shape_inference.infer_shapes(model)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    answers: list[np.ndarray] = session.run(None, dict(zip(proto.input, inputs, strict=True)))
+    return answers
+
+
+@pytest.mark.parametrize("case", OLD, ids=[f"{i}-{c[0]}" for i, c in enumerate(OLD)])
+def test_older_revision_equals_the_runtime(case: tuple[str, onnx.NodeProto, int, tuple[np.ndarray, ...]]) -> None:
+    _, proto, version, inputs = case
+    answers = _by_runtime(proto, version, inputs)
+    assert answers is not None
+    node: Node = node_of(proto, version)
+    for found, expected in zip(run_numpy(node, list(inputs)), answers, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        assert found.shape == expected.shape
+
+
+def test_an_unknown_attribute_is_told() -> None:
+    with pytest.raises(TypeError, match="fancy"):
+        run_numpy(Node("n", "", "Relu", 13, ("x",), ("y",), {"fancy": 1}), [X])
+
+
+def test_an_unknown_operator_is_told_with_its_node() -> None:
+    with pytest.raises(NotImplementedError, match="'n'.*NoSuch"):
+        run_numpy(Node("n", "", "NoSuch", 13, ("x",), ("y",), {}), [X])
