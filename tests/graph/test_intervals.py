@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from unpool.graph.intervals import AxisWindow, Intervals, Sliding, Transposed
 
-windows = st.builds(
-    Sliding, st.integers(1, 5), st.integers(1, 4), st.integers(-3, 4), st.integers(1, 3)
-)
+windows = st.builds(Sliding, st.integers(1, 5), st.integers(1, 4), st.integers(-3, 4), st.integers(1, 3))
 starts = st.integers(-20, 20)
 lengths = st.integers(1, 12)
 

@@ -11,7 +11,18 @@ from unpool.graph.model import Graph, Node
 from unpool.graph.rectifiers import ACTIVATIONS
 
 _HEADS = frozenset(
-    ["Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Add", "Sum", "ConvInteger", "QLinearConv", "DeformConv"]
+    [
+        "Conv",
+        "ConvTranspose",
+        "Gemm",
+        "MatMul",
+        "BatchNormalization",
+        "Add",
+        "Sum",
+        "ConvInteger",
+        "QLinearConv",
+        "DeformConv",
+    ]
 )
 _POOLS = frozenset(["MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool"])
 _BEFORE_POOL = frozenset(["LRN", "Dropout", "Pad", "Identity"])
@@ -95,7 +106,7 @@ def _scope(node: Node, path: tuple[str, ...]) -> tuple[str, ...]:
 def _says_operator(part: str, op_type: str) -> bool:
     word = part.lower()
     while True:
-        if word in _OPERATOR_WORDS or word == op_type.lower():
+        if word.replace("_", "") in _OPERATOR_WORDS or word == op_type.lower():
             return True
         bare = _DECORATION.sub("", word)
         if bare == word:

@@ -7,7 +7,24 @@ import math
 from unpool.graph.model import Graph, Node
 
 ACTIVATIONS = frozenset(
-    ["Relu", "Clip", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "HardSwish", "Swish", "Gelu", "Mish", "Softplus", "Sigmoid", "HardSigmoid", "Tanh"]
+    [
+        "Relu",
+        "Clip",
+        "LeakyRelu",
+        "PRelu",
+        "ThresholdedRelu",
+        "Elu",
+        "Selu",
+        "Celu",
+        "HardSwish",
+        "Swish",
+        "Gelu",
+        "Mish",
+        "Softplus",
+        "Sigmoid",
+        "HardSigmoid",
+        "Tanh",
+    ]
 )
 """Elementwise functions that end a block."""
 

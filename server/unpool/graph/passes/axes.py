@@ -89,28 +89,31 @@ class _Spread:
                     self.labels.join(a, b)
 
     def settle(self) -> None:
-        """Carries labels over layout operators, one step per round so that the nearer word wins, until nothing more is learnt."""
-        learning = True
-        while learning:
-            proposals: dict[Place, Axis] = {}
-            for place, label in self._proposed():
-                proposals.setdefault(self.labels.root(place), label)
-            learning = bool(proposals)
-            for place, label in proposals.items():
-                self.labels.claim(place, label)
+        """Carries labels over layout operators, one step per round so that the nearer word wins, until nothing more is learnt.
 
-    def _proposed(self) -> Iterator[tuple[Place, Axis]]:
-        # What comes down from the input is heard before what comes up from the output.
-        for forward in (True, False):
-            for relations in self._layouts:
-                for a, b in relations.equal:
-                    near, far = (a, b) if forward else (b, a)
-                    label = self.labels.get(near)
-                    if label is not None and label != OTHER and self.labels.get(far) is None:
-                        yield far, label
-                for group in relations.groups:
-                    near_side, far_side = (group.inputs, group.outputs) if forward else (group.outputs, group.inputs)
-                    yield from self._regrouped(near_side, far_side)
+        What comes down from the input is heard first; what comes up from the output fills what that leaves.
+        """
+        while self._learn(forward=True) or self._learn(forward=False):
+            pass
+
+    def _learn(self, *, forward: bool) -> bool:
+        proposals: dict[Place, Axis] = {}
+        for place, label in self._proposed(forward):
+            proposals.setdefault(self.labels.root(place), label)
+        for place, label in proposals.items():
+            self.labels.claim(place, label)
+        return bool(proposals)
+
+    def _proposed(self, forward: bool) -> Iterator[tuple[Place, Axis]]:
+        for relations in self._layouts:
+            for a, b in relations.equal:
+                near, far = (a, b) if forward else (b, a)
+                label = self.labels.get(near)
+                if label is not None and label != OTHER and self.labels.get(far) is None:
+                    yield far, label
+            for group in relations.groups:
+                near_side, far_side = (group.inputs, group.outputs) if forward else (group.outputs, group.inputs)
+                yield from self._regrouped(near_side, far_side)
 
     def _regrouped(self, near: tuple[Place, ...], far: tuple[Place, ...]) -> Iterator[tuple[Place, Axis]]:
         """Channels stay channels when split or merged; of several parts the last is called the channel, the others are OTHER."""
