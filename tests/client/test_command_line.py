@@ -24,7 +24,6 @@ VERBS = ("models", "layers", "classify", "project")
 
 @pytest.fixture(autouse=True)
 def wide_and_plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.delenv("UNPOOL_SERVER", raising=False)
 
