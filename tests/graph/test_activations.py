@@ -16,16 +16,34 @@ HALF, SQRT2, CUBE, ROOT = 0.5, math.sqrt(2), 0.044715, math.sqrt(2 / math.pi)
 CONSTANTS = {
     name: np.array(value, np.float32)
     for name, value in {
-        "zero": 0, "one": 1, "two": 2, "three": 3, "six": 6, "sixth": 1 / 6, "half": HALF, "sqrt2": SQRT2, "cube": CUBE, "root": ROOT,
+        "zero": 0,
+        "one": 1,
+        "two": 2,
+        "three": 3,
+        "six": 6,
+        "sixth": 1 / 6,
+        "half": HALF,
+        "sqrt2": SQRT2,
+        "cube": CUBE,
+        "root": ROOT,
         "five": 5,
     }.items()
-}  # fmt: skip
+}
 
 WRITTEN_OUT = {
     "hard-swish, divided last": ("a = Add(h, three) b = Clip(a, zero, six) c = Mul(h, b) y = Div(c, six)", "HardSwish"),
-    "hard-swish, gate scaled": ("a = Add(three, h) b = Clip(a, zero, six) c = Mul(b, sixth) y = Mul(c, h)", "HardSwish"),
-    "hard-swish, signal scaled": ("a = Add(h, three) b = Clip(a, zero, six) c = Div(h, six) y = Mul(b, c)", "HardSwish"),
-    "hard-swish by Min and Max": ("a = Add(h, three) m = Max(a, zero) b = Min(m, six) c = Mul(h, b) y = Div(c, six)", "HardSwish"),
+    "hard-swish, gate scaled": (
+        "a = Add(three, h) b = Clip(a, zero, six) c = Mul(b, sixth) y = Mul(c, h)",
+        "HardSwish",
+    ),
+    "hard-swish, signal scaled": (
+        "a = Add(h, three) b = Clip(a, zero, six) c = Div(h, six) y = Mul(b, c)",
+        "HardSwish",
+    ),
+    "hard-swish by Min and Max": (
+        "a = Add(h, three) m = Max(a, zero) b = Min(m, six) c = Mul(h, b) y = Div(c, six)",
+        "HardSwish",
+    ),
     "hard-swish by HardSigmoid": ("b = HardSigmoid<alpha=0.16666667, beta=0.5>(h) y = Mul(h, b)", "HardSwish"),
     "silu": ("s = Sigmoid(h) y = Mul(s, h)", "Swish"),
     "silu by Exp": ("n = Neg(h) e = Exp(n) p = Add(e, one) y = Div(h, p)", "Swish"),
@@ -34,13 +52,16 @@ WRITTEN_OUT = {
     "softplus": ("e = Exp(h) p = Add(e, one) y = Log(p)", "Softplus"),
     "hard-sigmoid": ("a = Add(h, three) b = Clip(a, zero, six) y = Div(b, six)", "HardSigmoid"),
     "gelu by Erf": ("a = Div(h, sqrt2) e = Erf(a) p = Add(e, one) m = Mul(h, p) y = Mul(m, half)", "Gelu"),
-    "gelu by Erf, halved first": ("m = Mul(h, half) a = Div(h, sqrt2) e = Erf(a) p = Add(one, e) y = Mul(m, p)", "Gelu"),
+    "gelu by Erf, halved first": (
+        "m = Mul(h, half) a = Div(h, sqrt2) e = Erf(a) p = Add(one, e) y = Mul(m, p)",
+        "Gelu",
+    ),
     "gelu by Tanh": (
         "q = Mul(h, h) k = Mul(q, h) s = Mul(cube, k) a = Add(h, s) b = Mul(root, a) t = Tanh(b) p = Add(t, one)"
         " m = Mul(half, h) y = Mul(m, p)",
         "Gelu",
     ),
-}  # fmt: skip
+}
 
 LOOK_ALIKES = {
     "wrong offset": "a = Add(h, two) b = Clip(a, zero, six) c = Mul(h, b) y = Div(c, six)",
@@ -127,16 +148,22 @@ GATES = {
     "clip gates the signal beside it": ("g1 = Conv(x, w) a = Clip(g1, zero, six) y = Mul(h, a)", {"a"}),
     "scaled clip gates": ("g1 = Conv(x, w) a = Clip(g1, zero, six) s = Div(a, six) y = Mul(s, h)", {"a"}),
     "relu gates a linear branch": ("g1 = Conv(x, w) a = Relu(g1) y = Mul(h, a)", {"a"}),
-    "relu is gated by what is computed from it": ("a = Relu(h) p = GlobalAveragePool(a) s = Sigmoid(p) y = Mul(a, s)", set()),
+    "relu is gated by what is computed from it": (
+        "a = Relu(h) p = GlobalAveragePool(a) s = Sigmoid(p) y = Mul(a, s)",
+        set(),
+    ),
     "relu is gated by a sigmoid beside it": ("a = Relu(h) p = Conv(x, w) s = Sigmoid(p) y = Mul(a, s)", set()),
     "clip made of a rectified signal gates it": (
         "a = Relu(h) p = Conv(a, w) b = Clip(p, zero, six) s = Div(b, six) y = Mul(a, s)",
         {"b"},
     ),
-    "relu that also goes on is a rectifier": ("a = Relu(h) p = Conv(x, w) m = Mul(a, p) q = Conv(a, w) y = Add(m, q)", set()),
+    "relu that also goes on is a rectifier": (
+        "a = Relu(h) p = Conv(x, w) m = Mul(a, p) q = Conv(a, w) y = Add(m, q)",
+        set(),
+    ),
     "relu times a number is a rectifier": ("a = Relu(h) y = Mul(a, six)", set()),
     "relu6 is a rectifier": ("a = Clip(h, zero, six) y = Conv(a, w)", set()),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", GATES)

@@ -36,7 +36,8 @@ def test_inputs_of_is_the_hull_of_what_is_read(window: Sliding, start: int, leng
 def test_outputs_of_holds_every_reader_and_no_end_is_loose(window: Sliding, start: int, length: int) -> None:
     touched = set(range(start, start + length))
     lower, upper = bounds(window.outputs_of(one(start, start + length)))
-    # The hull of a dilated window counts as read: an output whose window spans the interval without a tap in it may be included.
+    # The hull of a dilated window counts as read: an output whose window spans the interval without a tap in it may
+    # be included.
     spans = {o for o in range(-120, 121) if touched & set(range(min(reads(window, o)), max(reads(window, o)) + 1))}
     assert spans == set(range(lower, upper))
 

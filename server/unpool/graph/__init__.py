@@ -1,4 +1,4 @@
-"""What a model IS: read from ONNX, normalised (one pass per file), its axes labelled, its layers named, its intervals computed."""
+"""What a model IS: read from ONNX, normalised (one pass per file), axes labelled, layers named, intervals computed."""
 
 from unpool.graph.layers import Layer, Layers
 from unpool.graph.loading import Model, load

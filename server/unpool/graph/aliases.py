@@ -19,6 +19,7 @@ _HEADS = frozenset(
         "BatchNormalization",
         "Add",
         "Sum",
+        "Mul",
         "ConvInteger",
         "QLinearConv",
         "DeformConv",
@@ -27,11 +28,12 @@ _HEADS = frozenset(
 _POOLS = frozenset(["MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool"])
 _BEFORE_POOL = frozenset(["LRN", "Dropout", "Pad", "Identity"])
 # Words that exporters add for the operator itself; they tell blocks apart in no model.
-_OPERATOR_WORDS = frozenset(
-    "conv convolution convtranspose deconv backpropinput depthwise depthwiseconv separableconv matmul gemm biasadd add sum mul relu relu6 clip"
-    " leakyrelu batchnormalization batchnorm fusedbatchnorm maxpool avgpool averagepool pool globalaveragepool softmax sigmoid op output"
-    " readvariableop".split()
+_WORDS = (
+    "conv convolution convtranspose deconv backpropinput depthwise depthwiseconv separableconv matmul gemm"
+    " biasadd add sum mul relu relu6 clip leakyrelu batchnormalization batchnorm fusedbatchnorm maxpool avgpool"
+    " averagepool pool globalaveragepool softmax sigmoid op output readvariableop"
 )
+_OPERATOR_WORDS = frozenset(_WORDS.split())
 _DECORATION = re.compile(r"(native|[1-3]d|v\d+|[_.:@]?\d+|_)$")
 
 
@@ -61,9 +63,10 @@ class _Block:
 def find_aliases(graph: Graph) -> Aliases:
     """Names every block after its nodes.
 
-    A block is a convolution, a matrix product, a batch norm or a sum with the bias, batch norm and activation that alone follow it; every
-    other node is a block of its own. The name is the shortest end of the node's name that no other block has, without the words that
-    exporters add for the operator. A name that a tensor or a node already has is not given again.
+    A block is a convolution, a matrix product, a batch norm or a sum with the bias, batch norm and activation that
+    alone follow it; every other node is a block of its own. The name is the shortest end of the node's name that no
+    other block has, without the words that exporters add for the operator. A name that a tensor or a node already has
+    is not given again.
     """
     blocks = _blocks(graph)
     paths = {node: _path(node) for block in blocks for node in block.members}

@@ -1,4 +1,4 @@
-"""The server's one error hierarchy. The message says what was wrong, with which field or node, and what would be right."""
+"""The server's one error hierarchy: it says what was wrong, with which field or node, and what would be right."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ModelError(UnpoolError):
 
 
 class PreconditionError(UnpoolError):
-    """A right question to a model that cannot answer it: a layer the input does not reach, a node the policy cannot cross."""
+    """A right question to a model that cannot answer it: an unreached layer, a node the policy cannot cross."""
 
     def __init__(self, message: str, *, node: str | None = None) -> None:
         super().__init__(message)

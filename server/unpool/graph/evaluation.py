@@ -1,7 +1,8 @@
 """A small NumPy evaluator of the operators that shape computations and weight preparations are made of.
 
-It runs untrusted graphs, so it knows a fixed list of operators, each plain NumPy, and refuses results above a size that the caller sets.
-Integer values may be partly unknown: arrays of dtype object whose elements are Python integers or ``Unknown``.
+It runs untrusted graphs, so it knows a fixed list of operators, each plain NumPy, and refuses results above a size
+that the caller sets. Integer values may be partly unknown: arrays of dtype object whose elements are Python integers
+    or ``Unknown``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class UnevaluableError(Exception):
 
 
 class Unknown:
-    """An integer that is not known before a run: an extent with a name, or the result of arithmetic on one (without a name)."""
+    """An integer that is not known before a run: an extent by its name, or what was computed from one, nameless."""
 
     __slots__ = ("name",)
 

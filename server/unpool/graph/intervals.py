@@ -1,8 +1,9 @@
 """Interval arithmetic of windows along one axis: which inputs an output sees, which outputs an input touches.
 
-Intervals are half open and signed: they may stick out of the plane, and callers clip where they need to. For a window operator with
-kernel K, stride S, padding P before and dilation D (K' = (K - 1) * D + 1), outputs [a, b) are computed from inputs
-[a * S - P, (b - 1) * S - P + K'), and inputs [a, b) touch outputs [ceil((a + P - K' + 1) / S), floor((b - 1 + P) / S) + 1).
+Intervals are half open and signed: they may stick out of the plane, and callers clip where they need to. For a window
+operator with kernel K, stride S, padding P before and dilation D (K' = (K - 1) * D + 1), outputs [a, b) are computed
+from inputs [a * S - P, (b - 1) * S - P + K'), and inputs [a, b) touch outputs [ceil((a + P - K' + 1) / S), floor((b -
+1 + P) / S) + 1).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class AxisWindow:
 
 @dataclass(frozen=True, slots=True)
 class Sliding(AxisWindow):
-    """A window that slides: convolution, pooling, and with K = 1 also shifting (Pad, Slice, Concat) and strided slicing.
+    """A window that slides: convolution, pooling; with K = 1 also shifting (Pad, Slice, Concat), strided slicing.
 
     ``pad`` is what is put before the first input; a negative one drops inputs.
     """

@@ -28,7 +28,8 @@ class Layer:
         channels: extent of the channel axis; ``None`` when there is none or it is not known.
         is_output: the tensor is an output of the model.
         suffixes: which of ``:pre`` and ``:pool`` may follow the alias.
-        rank_name: the tensor whose value ranks units: what goes into a bounded rectifier where the layer is what comes out, else ``name``.
+        rank_name: the tensor whose value ranks units: what goes into a bounded rectifier where the layer is what
+            comes out, else ``name``.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Layers(Sequence[Layer]):
         self._aliases = {alias: self._names[name] for alias, name in aliases.names.items() if name in self._names}
 
     def find(self, name: str) -> Layer:
-        """The layer that ``name`` means: a tensor name, a node name, or an alias (with ``:pre`` or ``:pool``), tried in this order.
+        """The layer that ``name`` means: tensor name, node name, alias (with ``:pre`` or ``:pool``), in this order.
 
         Raises:
             NotFoundError: no layer answers to the name; the message gives the nearest ones that exist.

@@ -93,7 +93,8 @@ class Node:
         inputs: value names; the empty string stands for an absent optional input.
         outputs: value names; the empty string stands for an output that nobody takes.
         attributes: as in the file; tensors as NumPy arrays, lists as tuples.
-        gate: the node looks like a rectifier but its value multiplies another signal, so that rectifier rules do not apply.
+        gate: the node looks like a rectifier but its value multiplies another signal, so that rectifier rules do not
+            apply.
     """
 
     name: str

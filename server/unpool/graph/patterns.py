@@ -1,6 +1,7 @@
 """Reading a frozen graph backwards: scalars, scaled products, clips and sigmoids, however an exporter wrote them down.
 
-Each function answers what a tensor is, looking only at nodes that nobody outside the pattern reads; ``Trace`` remembers which those are.
+Each function answers what a tensor is, looking only at nodes that nobody outside the pattern reads; ``Trace``
+remembers which those are.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Trace:
     nodes: list[Node] = field(default_factory=list)
 
     def inside(self, name: str, *, uses: int = 1) -> Node | None:
-        """The node that makes ``name``, if only the pattern reads it (by ``uses`` nodes); it becomes part of the pattern."""
+        """The node that makes ``name``, if only ``uses`` nodes of the pattern read it; it joins the pattern."""
         node = self.graph.producers.get(name)
         if node is None or node.domain or name in self.graph.outputs or len(self.graph.consumers.get(name, ())) != uses:
             return None
@@ -65,7 +66,7 @@ def with_scalar(graph: Graph, node: Node) -> tuple[str, float] | None:
 
 
 def affine(trace: Trace, name: str, stop: str = "") -> tuple[str, float, float]:
-    """``name`` as scale * source + shift; the identity where it is nothing of the kind. Does not look behind ``stop``."""
+    """``name`` as scale * source + shift (the identity if it is no such thing), not looking behind ``stop``."""
     scale, shift = 1.0, 0.0
     while name != stop and trace.peek(name) in ("Add", "Sub", "Mul", "Div", "Neg"):
         mark = len(trace.nodes)
@@ -99,7 +100,7 @@ def affine(trace: Trace, name: str, stop: str = "") -> tuple[str, float, float]:
 
 
 def product(trace: Trace, final: Node) -> tuple[list[str], float]:
-    """The factors of a tree of Mul, and Div by a number, that ends in ``final``: tensors, and the product of all numbers."""
+    """What a tree of Mul, and Div by a number, that ends in ``final`` multiplies: tensors, and one number."""
     factors: list[str] = []
     number = 1.0
 
@@ -162,7 +163,7 @@ def clipped_by(trace: Trace, node: Node) -> tuple[str, float, float] | None:
 
 
 def sigmoid(trace: Trace, name: str) -> tuple[str, float] | None:
-    """(source, scale) of sigmoid(scale * source): a Sigmoid node, or 1 / (1 + exp(-x))."""
+    """Source and scale of a logistic function: a Sigmoid node, or 1 / (1 + exp(-x))."""
     node = trace.inside(name)
     if node is None:
         return None

@@ -38,7 +38,7 @@ def scalar(graph: Graph, name: str) -> float | None:
 
 
 def clip_bounds(graph: Graph, node: Node) -> tuple[float, float] | None:
-    """Lower and upper bound of a Clip (infinite where absent); ``None`` where they are computed or the node is no Clip."""
+    """Bounds of a Clip, infinite where absent; ``None`` where they are computed or the node is no Clip."""
     if node.op_type != "Clip" or node.domain:
         return None
     found: list[float] = []
@@ -64,7 +64,7 @@ def _bound(graph: Graph, node: Node, op_type: str) -> tuple[str, float] | None:
 
 
 def bounded_source(graph: Graph, node: Node) -> str | None:
-    """What goes into a bounded rectifier (Clip from 0 to a finite bound, or Min of Max with constants) whose output ``node`` makes."""
+    """What goes into the bounded rectifier (Clip from 0 to a number, or Min and Max) that ``node`` ends."""
     if node.gate:
         return None
     bounds = clip_bounds(graph, node)

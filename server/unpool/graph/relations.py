@@ -1,21 +1,22 @@
-"""What an operator says about axes: which axis of an input is which axis of an output, and what some of them must stand for.
+"""What an operator says about axes: which of an input is which of an output, and what some must stand for.
 
-Stated once per family; the axes pass does the spreading. A relation is about (value, axis) pairs, so layouts do not matter: a channel is a
-channel wherever a Transpose has put it.
+Stated once per family; the axes pass does the spreading. A relation is about (value, axis) pairs, so layouts do not
+matter: a channel is a channel wherever a Transpose has put it.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import onnx_ir as ir
 
 from unpool.graph.attributes import attributes_of
-from unpool.graph.model import BATCH, CHANNEL, Attribute, Axis, Dim, spatial
+from unpool.graph.model import BATCH, CHANNEL, Attribute, Axis, spatial
 from unpool.graph.passes.shapes import dims_of
+from unpool.graph.regrouping import regrouped
 
 Place: TypeAlias = tuple[ir.Value, int]
 """A value and one of its axes."""
@@ -40,8 +41,9 @@ class Group:
 class Relations:
     """What one node says: equal axes, labels, regrouped axes.
 
-    ``layout`` marks a node that only moves axes about: on its two sides one axis may stand for two things (frequencies are channels of
-    one convolution and the plane of the next), which inside any other node is a contradiction.
+    ``layout`` marks a node that only moves axes about: on its two sides one axis may stand for two things
+    (frequencies are channels of one convolution and the plane of the next), which in any other node is a
+    contradiction.
     """
 
     layout: bool = False
@@ -332,61 +334,6 @@ def _regroup(call: Call) -> None:
             call.said.groups.append(Group(tuple((x, i) for i in inputs), tuple((y, o) for o in outputs)))
 
 
-def regrouped(before: Sequence[Dim], after: Sequence[Dim]) -> list[tuple[list[int], list[int]]]:
-    """The finest groups of axes that a Reshape maps onto each other.
-
-    Args:
-        before: extents of the input. ``None`` is equal to nothing.
-        after: extents of the output.
-
-    Returns:
-        Pairs (input axes, output axes) in order; their extents multiply to the same number. Axes of unknown extents end up in one common
-        group, met from both ends.
-    """
-    head: list[tuple[list[int], list[int]]] = []
-    i, j = _match(before, after, head)
-    tail: list[tuple[list[int], list[int]]] = []
-    rest_before, rest_after = list(before[i:]), list(after[j:])
-    m, n = _match(rest_before[::-1], rest_after[::-1], tail)
-    middle_in, middle_out = list(range(i, len(before) - m)), list(range(j, len(after) - n))
-    turned = [
-        ([len(before) - 1 - a for a in reversed(ins)], [len(after) - 1 - b for b in reversed(outs)])
-        for ins, outs in reversed(tail)
-    ]
-    middle = [(middle_in, middle_out)] if middle_in or middle_out else []
-    return [*head, *middle, *turned]
-
-
-def _match(before: Sequence[Dim], after: Sequence[Dim], found: list[tuple[list[int], list[int]]]) -> tuple[int, int]:
-    """Matches from the front as far as extents are known; appends groups and returns how many axes were used up."""
-    i = j = 0
-    while i < len(before) and j < len(after):
-        a, b = before[i], after[j]
-        if a is not None and a == b:
-            found.append(([i], [j]))
-            i, j = i + 1, j + 1
-            continue
-        if not isinstance(a, int) or not isinstance(b, int) or a == 0 or b == 0:
-            return i, j
-        ins, outs = [i], [j]
-        while a != b:
-            if a < b:
-                following = before[ins[-1] + 1] if ins[-1] + 1 < len(before) else None
-                if not isinstance(following, int):
-                    return i, j
-                ins.append(ins[-1] + 1)
-                a *= following
-            else:
-                following = after[outs[-1] + 1] if outs[-1] + 1 < len(after) else None
-                if not isinstance(following, int):
-                    return i, j
-                outs.append(outs[-1] + 1)
-                b *= following
-        found.append((ins, outs))
-        i, j = ins[-1] + 1, outs[-1] + 1
-    return i, j
-
-
 def _table(*families: tuple[Relate, str]) -> dict[str, Relate]:
     return {op_type: relate for relate, names in families for op_type in names.split()}
 
@@ -402,23 +349,25 @@ RELATIONS: Final[dict[str, Relate]] = _table(
     (_normalisation, "BatchNormalization InstanceNormalization GroupNormalization LRN"),
     (
         _elementwise,
-        "Add Sub Mul Div Pow Mod Sum Max Min Mean Where And Or Xor Not Equal Less LessOrEqual Greater GreaterOrEqual BitShift"
-        " BitwiseAnd BitwiseOr BitwiseXor BitwiseNot PRelu",
+        "Add Sub Mul Div Pow Mod Sum Max Min Mean Where And Or Xor Not Equal Less LessOrEqual Greater"
+        " GreaterOrEqual BitShift BitwiseAnd BitwiseOr BitwiseXor BitwiseNot PRelu",
     ),
     (
         _first,
-        "Relu LeakyRelu ThresholdedRelu Elu Selu Celu Sigmoid HardSigmoid HardSwish Swish Tanh Softplus Softsign Gelu Mish Clip Abs Neg Exp"
-        " Log Sqrt Reciprocal Floor Ceil Round Sign Erf Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh IsNaN IsInf Cast CastLike"
-        " Identity Dropout Softmax LogSoftmax Hardmax Shrink CumSum LayerNormalization RMSNormalization LpNormalization"
-        " MeanVarianceNormalization QuantizeLinear DequantizeLinear Pad Slice Split Resize Upsample Tile Trilu ReverseSequence"
-        " ScatterElements ScatterND GatherElements TopK EyeLike RandomNormalLike RandomUniformLike Bernoulli BiasGelu FastGelu"
-        " QuickGelu SimplifiedLayerNormalization",
+        "Relu LeakyRelu ThresholdedRelu Elu Selu Celu Sigmoid HardSigmoid HardSwish Swish Tanh Softplus"
+        " Softsign Gelu Mish Clip Abs Neg Exp Log Sqrt Reciprocal Floor Ceil Round Sign Erf Sin Cos Tan Asin"
+        " Acos Atan Sinh Cosh Asinh Acosh Atanh IsNaN IsInf Cast CastLike Identity Dropout Softmax LogSoftmax"
+        " Hardmax Shrink CumSum LayerNormalization RMSNormalization LpNormalization MeanVarianceNormalization"
+        " QuantizeLinear DequantizeLinear Pad Slice Split Resize Upsample Tile Trilu ReverseSequence"
+        " ScatterElements ScatterND GatherElements TopK EyeLike RandomNormalLike RandomUniformLike Bernoulli"
+        " BiasGelu FastGelu QuickGelu SimplifiedLayerNormalization",
     ),
     (_every, "Concat"),
     (_transpose, "Transpose"),
     (
         _reduction,
-        "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare ArgMax ArgMin",
+        "ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp"
+        " ReduceSumSquare ArgMax ArgMin",
     ),
     (_squeeze, "Squeeze"),
     (_unsqueeze, "Unsqueeze"),

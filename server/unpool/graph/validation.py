@@ -51,8 +51,8 @@ def _check_node(node: ir.Node, version: int) -> None:
     name = node.name or (node.outputs[0].name if node.outputs else None)
     if node.domain not in _DOMAINS:
         raise ModelError(
-            f"{described(node)} belongs to the operator domain '{node.domain}', which is not served; operators of ai.onnx and com.microsoft"
-            " are, and functions that the model itself defines",
+            f"{described(node)} belongs to the operator domain '{node.domain}', which is not served; those of ai.onnx"
+            " and com.microsoft are, and functions that the model itself defines",
             node=name,
         )
     if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, max_inclusive_version=version):

@@ -1,1 +1,1 @@
-"""What normalisation establishes, one pass per file; each says what it requires, what it does, and what holds afterwards."""
+"""What normalisation establishes, one pass per file; each says what it requires, does and ensures."""

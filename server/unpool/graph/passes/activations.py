@@ -35,9 +35,9 @@ def recognise_activations(graph: Graph) -> Graph:
 
     Requires: a frozen graph.
     Call: pure; what ONNX Runtime executes is not touched.
-    Ensures: hard-swish, hard-sigmoid, SiLU, Mish, GELU (both forms), sigmoid, softplus and layer norm are single nodes, named after the last
-        node of their pieces; a node's version is at least the one that introduced its operator. Pieces that somebody else reads, or that
-        are outputs, are left as they are.
+    Ensures: hard-swish, hard-sigmoid, SiLU, Mish, GELU (both forms), sigmoid, softplus and layer norm are single
+        nodes, named after the last node of their pieces; a node's version is at least the one that introduced its
+        operator. Pieces that somebody else reads, or that are outputs, are left as they are.
     """
     found: dict[Node, Match] = {}
     gone: set[Node] = set()

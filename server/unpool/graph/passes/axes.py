@@ -15,16 +15,17 @@ from unpool.graph.relations import Place, Relations, Strength, relations_of
 def label_axes(model: ir.Model) -> Mapping[ir.Value, tuple[Axis, ...]]:
     """Labels the axes of every value that is not a constant.
 
-    Axes that an operator carries through unchanged are one axis: they are joined into classes, and a label holds for a class or not at
-    all. Convolutions, pools and normalisations label classes with certainty. Labels then cross operators that only move axes about, and
-    every Reshape that splits or merges channels; first axes of inputs, and operands of MatMul and Gemm, fill what is left.
+    Axes that an operator carries through unchanged are one axis: they are joined into classes, and a label holds for
+    a class or not at all. Convolutions, pools and normalisations label classes with certainty. Labels then cross
+    operators that only move axes about, and every Reshape that splits or merges channels; first axes of inputs, and
+    operands of MatMul and Gemm, fill what is left.
 
     Requires: shapes inferred; constants lifted.
     Call: changes nothing.
-    Ensures: every value of known rank has one label per axis; at most one axis of a value is the batch, one the channel, one each
-        spatial axis; a class that was claimed for two things is OTHER; where two values of one node carry the same spatial or batch
-        label it is the same axis. Spatial axes are numbered as where they first occur, so that a Transpose of rows and columns keeps
-        them apart.
+    Ensures: every value of known rank has one label per axis; at most one axis of a value is the batch, one the
+        channel, one each spatial axis; a class that was claimed for two things is OTHER; where two values of one node
+        carry the same spatial or batch label it is the same axis. Spatial axes are numbered as where they first
+        occur, so that a Transpose of rows and columns keeps them apart.
     """
     spread = _Spread(model)
     spread.certain()
@@ -89,9 +90,10 @@ class _Spread:
                     self.labels.join(a, b)
 
     def settle(self) -> None:
-        """Carries labels over layout operators, one step per round so that the nearer word wins, until nothing more is learnt.
+        """Carries labels over layout operators until nothing more is learnt.
 
-        What comes down from the input is heard first; what comes up from the output fills what that leaves.
+        It goes one step per round, so that the nearer word wins. What comes down from the input is heard first; what
+        comes up from the output fills what that leaves.
         """
         while self._learn(forward=True) or self._learn(forward=False):
             pass
@@ -116,7 +118,7 @@ class _Spread:
                 yield from self._regrouped(near_side, far_side)
 
     def _regrouped(self, near: tuple[Place, ...], far: tuple[Place, ...]) -> Iterator[tuple[Place, Axis]]:
-        """Channels stay channels when split or merged; of several parts the last is called the channel, the others are OTHER."""
+        """Channels stay channels when split or merged; of several parts the last is the channel, the others OTHER."""
         known = [self.labels.get(p) for p in near]
         if CHANNEL not in known or any(k is not None and k.kind in (AxisKind.BATCH, AxisKind.SPATIAL) for k in known):
             return

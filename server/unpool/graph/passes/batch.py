@@ -22,11 +22,12 @@ def free_batch(model: ir.Model, labels: _Labels) -> tuple[BatchSupport, _Labels]
     """Lets a model take several images at once, where its axis labels show how.
 
     Requires: small shape computations folded; axes labelled.
-    Call: in place. The batch extent of every input becomes one symbol; where a Reshape writes the batch out as a number, the number
-        becomes 0 (as in the input) or -1; where an Expand or Resize does, its sizes are put together from the input's own extent.
-        Shapes and labels are then made anew, and if an output does not carry the symbol the model is put back as it was.
-    Ensures: SYMBOLIC, and every value with a batch axis has the symbol there; or FIXED, and the model is unchanged. That batch 2 equals two
-        runs of batch 1 is not shown here: whoever runs the model first with a batch checks it.
+    Call: in place. The batch extent of every input becomes one symbol; where a Reshape writes the batch out as a
+        number, the number becomes 0 (as in the input) or -1; where an Expand or Resize does, its sizes are put
+        together from the input's own extent. Shapes and labels are then made anew, and if an output does not carry
+        the symbol the model is put back as it was.
+    Ensures: SYMBOLIC, and every value with a batch axis has the symbol there; or FIXED, and the model is unchanged.
+        That batch 2 equals two runs of batch 1 is not shown here: whoever runs the model first with a batch checks it.
 
     Returns:
         Whether the batch is free, and the labels that hold now.
@@ -62,7 +63,7 @@ def _values(model: ir.Model) -> list[ir.Value]:
 
 
 def _batch_extent(model: ir.Model, labels: _Labels) -> int | str | None:
-    """The batch extent that is written out: of the inputs, or, where they leave it open, what the constants agree on (1)."""
+    """The batch extent that is written out; 1 where the inputs leave it open, as an exporter then traced one."""
     found = set()
     for value in model.graph.inputs:
         axes = labels.get(value, ())

@@ -16,7 +16,8 @@ def lift_constants(model: ir.Model) -> None:
 
     Requires: functions inlined.
     Call: in place; tensors are shared, not copied.
-    Ensures: what has to be fed is ``graph.inputs``; no Constant node is left but one that is an output of the model; names survive.
+    Ensures: what has to be fed is ``graph.inputs``; no Constant node is left but one that is an output of the model;
+        names survive.
 
     Raises:
         ModelError: a Constant node that cannot be read.

@@ -32,8 +32,8 @@ def fold_shape_computations(model: ir.Model) -> bool:
     """Evaluates integer computations on constants and extents, elements that are not known before a run included.
 
     Requires: constants lifted; shapes inferred.
-    Call: in place; nodes with outputs known in full become initialisers of the same names, and a Reshape to a shape known but for the batch
-        and one other extent gets a constant shape.
+    Call: in place; nodes with outputs known in full become initialisers of the same names, and a Reshape to a shape
+        known but for the batch and one other extent gets a constant shape.
     Ensures: no operator reads a shape, an amount or an index from a computation that could be done beforehand.
 
     Returns:

@@ -15,8 +15,9 @@ _SQUASHING = frozenset({"Sigmoid", "HardSigmoid", "Softmax", "Tanh"})
 def mark_gates(graph: Graph) -> Graph:
     """Marks each Relu, and each Clip from 0, that gates another signal.
 
-    It does where all that becomes of its value, scaled by numbers or not, is to multiply another signal that is not computed from it. Where
-    the other signal is the one that is squashed (a sigmoid, a clip between two bounds) that one is the gate, not the rectifier.
+    It does where all that becomes of its value, scaled by numbers or not, is to multiply another signal that is not
+    computed from it. Where the other signal is the one that is squashed (a sigmoid, a clip between two bounds) that
+    one is the gate, not the rectifier.
 
     Requires: a frozen graph with written-out activations recognised.
     Call: pure.

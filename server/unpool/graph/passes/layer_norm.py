@@ -106,7 +106,7 @@ def _centred(trace: Trace, difference: str, variance: str, epsilon: float) -> tu
 
 
 def _trailing(graph: Graph, node: Node) -> int | None:
-    """The first of the axes that a mean is taken over, if they are the last ones of the tensor, counted from the end."""
+    """The first axis, counted from the end, that a mean is taken over, if all behind it are as well."""
     axes = node.attributes.get("axes")
     if axes is None and len(node.inputs) > 1 and node.inputs[1] in graph.constants:
         axes = tuple(int(a) for a in graph.constants[node.inputs[1]].numpy().ravel())

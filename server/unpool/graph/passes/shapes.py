@@ -7,14 +7,15 @@ import onnx_ir as ir
 
 from unpool.graph.model import Dim
 
-# Above so many bytes an initialiser matters by its shape only: shapes, amounts and indices are far below, scales further still.
+# Above so many bytes an initialiser matters by its shape only: shapes, amounts and indices are far below, scales
+# further still.
 _DATA_BYTES = 8192
 _FLOAT_BYTES = 64
 _NAMELESS = {"", "?", "-1", "None", "none", "unk", "unknown"}
 
 
 def dims_of(value: ir.Value) -> tuple[Dim, ...] | None:
-    """Extents of a value: integers, names, ``None`` where nothing is known; ``None`` altogether where the rank is unknown."""
+    """Extents of a value: integers, names, ``None`` where unknown; ``None`` altogether for an unknown rank."""
     if value.shape is None:
         return None
     return tuple(d if isinstance(d, int) else (d.value if isinstance(d.value, str) else None) for d in value.shape)
@@ -43,8 +44,8 @@ def infer_shapes(model: ir.Model, *, forget: bool) -> None:
     """Infers dtype and shape of every value.
 
     Requires: functions inlined; input extents named.
-    Call: in place. ``forget`` drops what the file or an earlier inference said of intermediate values and outputs, and takes it up again
-        only for values that inference leaves without a rank.
+    Call: in place. ``forget`` drops what the file or an earlier inference said of intermediate values and outputs,
+        and takes it up again only for values that inference leaves without a rank.
     Ensures: every value that onnx can infer carries its shape. Weights are neither read nor copied.
     """
     graph = model.graph
