@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Iterator
 from pathlib import Path
 
 import grpc
@@ -28,6 +28,12 @@ from unpool.v1 import inspection_service_pb2_grpc, model_service_pb2, model_serv
 
 LONG = project(top=12, position_mode=2)
 SERVICES = ("unpool.v1.ModelService", "unpool.v1.InspectionService")
+
+
+async def read_slowly(stream: AsyncIterable[object]) -> None:
+    """Reads so slowly that a deadline comes before the end."""
+    async for _ in stream:
+        await asyncio.sleep(0.01)
 
 
 class Watched(Repository):
@@ -67,9 +73,7 @@ async def test_a_deadline_ends_the_work(serve: Serve, repository: Watched) -> No
         await stub.Classify(classify())
         stream = stub.Project(LONG, timeout=0.3)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            async for _ in stream:
-                # A slow reader, so that the deadline comes before the end.
-                await asyncio.sleep(0.01)
+            await read_slowly(stream)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(server.scheduler.idle(), 2.0)
         assert repository.lent == 0
@@ -79,8 +83,7 @@ async def test_a_call_without_a_deadline_has_the_servers(serve: Serve) -> None:
     async with serve(ServiceSettings(port=0, longest_seconds=0.3)) as (server, channel):
         stream = inspection_service_pb2_grpc.InspectionServiceStub(channel).Project(LONG)
         with pytest.raises(grpc.aio.AioRpcError, match="deadline") as caught:
-            async for _ in stream:
-                await asyncio.sleep(0.01)
+            await read_slowly(stream)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(server.scheduler.idle(), 2.0)
 
@@ -297,7 +300,12 @@ def test_what_it_cannot_do_is_said_in_one_line(
 
 
 def test_without_the_extra_it_says_what_to_install(models: Path) -> None:
-    hidden = "import sys; sys.modules['torch'] = None; import typer; from unpool.service.command import serve; typer.run(serve)"
+    hidden = """
+import sys, typer
+sys.modules["torch"] = None
+from unpool.service.command import serve
+typer.run(serve)
+"""
     done = subprocess.run(
         [sys.executable, "-c", hidden, "--models", str(models)], capture_output=True, text=True, timeout=60, check=False
     )

@@ -1,4 +1,4 @@
-"""The whole way over a real connection, on a real network; numbers are held against ONNX Runtime and a plain calculation."""
+"""The whole way over a real connection; numbers are held against ONNX Runtime and a plain calculation."""
 
 import asyncio
 import io
@@ -112,7 +112,7 @@ async def test_pages_of_layers_add_up_to_all_of_them(serve: Serve) -> None:
     assert pages == list(whole.layers)
     assert len(pages) == whole.total_size
     layers = {layer.name: layer for layer in pages}
-    # By hand: conv 3x3 (1 border), pool 2x2 stride 2, conv 3x3 of pooled: 3 + 1 + 2 * 2 = 8 wide, 2 apart, from -1 - 2 on.
+    # By hand: conv 3x3, pool 2x2 stride 2, conv 3x3 of what is pooled: 3 + 1 + 2 * 2 wide, 2 apart, from -1 - 2 on.
     (rows, columns) = layers["r2"].receptive_field
     assert (rows.size, rows.stride, rows.offset, rows.whole) == (8, 2.0, -3, False)
     assert rows == columns
@@ -217,8 +217,8 @@ async def test_projections_of_a_picture_are_given_in_the_pictures_colours_and_pi
         np.testing.assert_array_equal(lower, np.clip(place * 2 - 3, 0, 32))
         np.testing.assert_array_equal(upper, np.clip(place * 2 + 5, 0, 32))
         # 40x60 becomes 36x54 and is cropped from row 2, column 11 on.
-        np.testing.assert_array_equal(one.picture_box.lower, np.floor((lower + [2, 11]) * 10 / 9 + 1e-9))
-        np.testing.assert_array_equal(one.picture_box.upper, np.ceil((upper + [2, 11]) * 10 / 9 - 1e-9))
+        np.testing.assert_array_equal(one.picture_box.lower, np.floor((lower + np.array([2, 11])) * 10 / 9 + 1e-9))
+        np.testing.assert_array_equal(one.picture_box.upper, np.ceil((upper + np.array([2, 11])) * 10 / 9 - 1e-9))
         assert one.activation > 0
         assert one.start_value == one.activation
         assert one.all_zero == (not values(one.signal).any())
