@@ -9,7 +9,10 @@ from tests.graph.builders import LIGHT, light, run, text_model, with_random_weig
 from unpool.graph import BatchSupport, load
 
 
-@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in ("vgg19", "zfnet512", "bvlc_alexnet") else n for n in LIGHT],
+)
 def test_batch_of_two_equals_two_runs_of_one_on_light_graphs(name: str) -> None:
     data = with_random_weights(light(name), seed=3)
     model = load(data)
