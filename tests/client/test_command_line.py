@@ -166,6 +166,24 @@ def test_a_path_that_does_not_exist_is_wrong_usage() -> None:
     assert "no such file" in run("layers", "models/nowhere.onnx", code=2)[1]
 
 
+def test_the_name_of_a_model_stays_a_name_whatever_lies_in_the_folder(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("unpool.client.commands.connection.DEFAULT_TARGET", server.target)
+    (tmp_path / "net").mkdir()
+    assert "conv3" in run("layers", "net")[0]
+
+
+def test_a_repository_of_several_models_asks_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "1" / "model.onnx").write_bytes(b"")
+    _, err = run("layers", f"{tmp_path}/", code=2)
+    assert "holds 2 models" in err
+    assert str(tmp_path / "one") in err
+
+
 def test_a_verb_whose_extra_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "needs_more.py").write_text("import a_package_that_nobody_has\n")
     (tmp_path / "late.py").write_text("def verb() -> None:\n    'Late.'\n    import a_package_that_nobody_has\n")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from tests.service.small import SIZE, network, put, recipe
@@ -161,6 +162,16 @@ def test_a_model_file_is_named_after_itself(tmp_path: Path) -> None:
     (tmp_path / "mine.onnx").write_bytes(network(1).SerializeToString())
     with Client.embedded(tmp_path / "mine.onnx", device="cpu") as client:
         assert [model.name for model in client.models()] == ["mine"]
+
+
+async def test_the_asynchronous_client_can_have_a_server_of_its_own(repository: Path) -> None:
+    client = await AsyncClient.embedded(repository, device="cpu", timeout=60)
+    async with client:
+        assert [model.name for model in await client.models()] == ["small"]
+        stream = client.project("small", PIXELS, layer="r2", top=2)
+        assert [item.channel async for item in stream]
+        process_id = client._server.process_id if client._server else 0
+    assert not psutil.pid_exists(process_id)
 
 
 def test_the_server_s_refusals_come_with_what_would_be_right(embedded: Client) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import ParamSpec, TypeVar
@@ -60,6 +62,10 @@ def expecting(verb: Callable[P, T], extra: str = "") -> Callable[P, T]:
         except (InvalidArgumentError, OutOfRangeError) as error:
             fail(str(error))
             raise typer.Exit(USAGE) from None
+        except BrokenPipeError:
+            # The reader of standard output has seen enough; nothing more may be written there, not even at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(FAILURE) from None
         except (UnpoolError, OSError) as error:
             fail(str(error))
             raise typer.Exit(FAILURE) from None

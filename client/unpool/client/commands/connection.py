@@ -29,7 +29,8 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Name of a model on the server; or, with no server named, an .onnx file or a model's folder.",
+        help="Name of a model on the server; or, with no server named, an .onnx file, or the path (with a slash) of a "
+        "model's folder in a repository, or of a repository of one model.",
         show_default=False,
     ),
 ]
@@ -77,13 +78,13 @@ def connect(model: str | None, server: str | None, timeout: float | None) -> Ite
 
 
 def _path(model: str) -> Path | None:
+    # Whether something of that name lies in the current folder must not decide: the name of a model stays a name.
+    if not (model.endswith(".onnx") or os.sep in model or model in (".", "..")):
+        return None
     path = Path(model)
-    looks_like_one = model.endswith(".onnx") or os.sep in model or model in (".", "..")
-    if path.is_file() or (looks_like_one and path.exists()):
-        return path.resolve()
-    if looks_like_one:
+    if not path.exists():
         raise InvalidArgumentError(f"no such file or folder: {model}", field="MODEL")
-    return None
+    return path.resolve()
 
 
 def _only_model(client: Client, path: Path) -> str:
