@@ -1,4 +1,4 @@
-"""How values MOVE: sessions and capture forward, the reverse walk and its policies, the torch executor, devices and memory."""
+"""How values MOVE: sessions and capture forward, the reverse walk, policies, the torch executor, devices, memory."""
 
 from unpool.engine.boxes import Boxes
 from unpool.engine.captures import Capture

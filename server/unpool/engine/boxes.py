@@ -1,7 +1,7 @@
 """A batch of boxes of one size, one per unit, and moving tensors between boxes and planes.
 
-Origins are signed and unclipped: a box may stick out of the plane. What sticks out holds zeros in a signal, and anything in a captured
-value (it only ever meets those zeros).
+Origins are signed and unclipped: a box may stick out of the plane. What sticks out holds zeros in a signal, and
+anything in a captured value (it only ever meets those zeros).
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from unpool.graph.model import Value
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 _FEW = 0.25
-"""Up to which share of the units borders are zeroed one by one: each costs microseconds, a pass over all of them milliseconds."""
+"""Up to which share of the units borders are zeroed one by one: each costs microseconds, a pass over all of them
+milliseconds.
+"""
 Planes: TypeAlias = Mapping[int, int]
 """Spatial index -> extent."""
 
@@ -63,9 +65,8 @@ class Boxes:
 
     def union(self, other: Boxes) -> Boxes:
         """Boxes of one size that contain both."""
-        if self.count == other.count and self.sizes == other.sizes:
-            if all(np.array_equal(self.origins[s], other.origins[s]) for s in self.sizes):
-                return self
+        if self.sizes == other.sizes and all(np.array_equal(self.origins[s], other.origins[s]) for s in self.sizes):
+            return self
         joined = {s: self.intervals(s).union(other.intervals(s)) for s in self.sizes}
         return Boxes({s: j.lower for s, j in joined.items()}, {s: j.size for s, j in joined.items()}, self.count)
 
@@ -93,8 +94,8 @@ class Boxes:
 def _gather(tensor: Tensor, value: Value, images: Tensor | None, places: Mapping[int, Tensor]) -> Tensor:
     """``tensor`` at (image, place along every spatial axis); units stand where the batch axis stood.
 
-    Picks whole rows of what is not indexed: with channels last in memory a row is a run of all channels, several times sooner than
-    indexing axis by axis.
+    Picks whole rows of what is not indexed: with channels last in memory a row is a run of all channels, several times
+    sooner than indexing axis by axis.
     """
     batch = value.batch_axis
     leading = ([] if batch is None else [batch]) + [value.spatial_axes[s] for s in places]
@@ -104,7 +105,11 @@ def _gather(tensor: Tensor, value: Value, images: Tensor | None, places: Mapping
     extents, kept = moved.shape[: len(leading)], moved.shape[len(leading) :]
     units = len(images) if images is not None else 1
     sizes = [units] if batch is not None else []
-    rows = images.view(-1, *[1] * len(places)) if images is not None and batch is not None else torch.zeros((), dtype=torch.int64)
+    rows = (
+        images.view(-1, *[1] * len(places))
+        if images is not None and batch is not None
+        else torch.zeros((), dtype=torch.int64)
+    )
     for k, where in enumerate(places.values()):
         shape = [where.shape[0]] + [1] * len(places)
         shape[1 + k] = where.shape[1]

@@ -21,7 +21,8 @@ class Capture:
         geometry: the model's shapes for this input.
         images: how many images were fed at once.
         values: value name -> the whole tensor, floats as float32.
-        masks: value name -> uint8, 1 where it is above zero: torch turns bytes into factors many times sooner than booleans.
+        masks: value name -> uint8, 1 where it is above zero: torch turns bytes into factors many times sooner than
+            booleans.
         switches: max-pool node name -> places of the maxima inside their windows.
     """
 

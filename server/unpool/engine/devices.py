@@ -44,8 +44,8 @@ class Device:
         """
         if self.provider not in session.get_providers():
             raise PreconditionError(
-                f"ONNX Runtime fell back from {self.provider} to {', '.join(session.get_providers())}: its CUDA and cuDNN libraries"
-                " do not load here; install the ones it was built for, or choose the device 'cpu'"
+                f"ONNX Runtime fell back from {self.provider} to {', '.join(session.get_providers())}: its CUDA and"
+                " cuDNN libraries do not load here; install the ones it was built for, or choose the device 'cpu'"
             )
 
 

@@ -35,7 +35,8 @@ _BATCH_TOLERANCE = 1e-4
 class Engine:
     """Runs one model.
 
-    Threads may share it: sessions, captures and weights are made under locks. Torch's thread count is set for the whole process.
+    Threads may share it: sessions, captures and weights are made under locks. Torch's thread count is set for the whole
+    process.
     """
 
     def __init__(self, model: Model, settings: EngineSettings | None = None) -> None:
@@ -73,7 +74,7 @@ class Engine:
         """Makes the plain session, so that a model that ONNX Runtime refuses is found out at load."""
         self._sessions.get(Plan(frozenset(self.model.graph.outputs)))
 
-    # -- forward ----------------------------------------------------------------------------------------------------------------
+    # -- forward ------------------------------------------------------------------------------------------------------
 
     def check(self, feeds: Feeds) -> None:
         """Refuses inputs that the model cannot take.
@@ -122,7 +123,7 @@ class Engine:
         return {name: found[name].numpy(force=True) for name in wanted}
 
     def _forward(self, plan: Plan, feeds: Feeds) -> dict[str, torch.Tensor]:
-        """Runs a plan on the inputs, in one go or image by image where the model takes only one."""
+        """Runs a plan on the inputs."""
         graph = self.model.graph
         given = {n: torch.from_numpy(np.ascontiguousarray(feeds.arrays[n])) for n in plan.sinks & set(graph.inputs)}
         fixed = {n: torch.from_numpy(graph.constants[n].numpy().copy()) for n in plan.sinks if n in graph.constants}
@@ -139,7 +140,9 @@ class Engine:
         return execute(session, feeds.arrays, self._device) | given | fixed
 
     def proven_batch(self, feeds: Feeds) -> bool:
-        """Whether several images may be fed at once: declared by the graph, and proven on first use by two images at once against each.
+        """Whether several images may be fed at once.
+
+        The graph has to say so, and two images at once have to give what each gives alone, which is tried on first use.
 
         Args:
             feeds: one image.
@@ -168,15 +171,16 @@ class Engine:
         for name in graph.outputs:
             axis = graph.values[name].batch_axis
             apart = [s[name] for s in single]
-            expected = apart[0] if axis is None else np.concatenate(apart, axis)
-            if expected.shape != joint[name].shape:
+            expected = (apart[0] if axis is None else np.concatenate(apart, axis)).astype(np.float64)
+            given = joint[name].astype(np.float64)
+            if expected.shape != given.shape:
                 return False
             scale = max(float(np.abs(expected).max(initial=0)), 1e-12)
-            if float(np.abs(expected - joint[name]).max(initial=0)) > _BATCH_TOLERANCE * scale:
+            if float(np.abs(expected - given).max(initial=0)) > _BATCH_TOLERANCE * scale:
                 return False
         return True
 
-    # -- geometry ---------------------------------------------------------------------------------------------------------------
+    # -- geometry -----------------------------------------------------------------------------------------------------
 
     def geometry(self, feeds: Feeds) -> Geometry:
         """Shapes and windows for inputs of these extents; what symbols do not tell, a run does."""
@@ -191,7 +195,7 @@ class Engine:
             return self._geometries[key]
 
     def declared_geometry(self) -> Geometry | None:
-        """Shapes and windows for the declared extents, batch 1; ``None`` where the inputs leave an extent other than the batch open."""
+        """Shapes and windows for the declared extents, batch 1; ``None`` where the inputs leave another extent open."""
         graph = self.model.graph
         arrays: dict[str, Array] = {}
         for name in graph.inputs:
@@ -224,7 +228,7 @@ class Engine:
         active = graph.ancestors([layer]) & graph.descendants([to or graph.inputs[0]])
         return sum(n.outputs[0] in active and n.inputs[0] in active for n in self._pools.values())
 
-    # -- capture and walk -------------------------------------------------------------------------------------------------------
+    # -- capture and walk ---------------------------------------------------------------------------------------------
 
     def route(self, seeds: Iterable[str], to: Iterable[str], policy: Policy) -> Route:
         """The way of a signal, kept once found; see ``unpool.engine.plan.route``."""
@@ -265,7 +269,8 @@ class Engine:
 
     def _fill(self, capture: Capture, feeds: Feeds, values: set[str], masks: set[str], switches: set[str]) -> None:
         graph = self.model.graph
-        direct, derived = set(), set()
+        direct: set[str] = set()
+        derived: set[str] = set()
         for name in switches:
             pool = self._pools[name]
             trusted = believed(pool, graph.values[pool.inputs[0]].dtype, self._device)

@@ -45,14 +45,15 @@ class Executor:
         """Runs the segment.
 
         Args:
-            values: value name -> tensor, for every source; further values may be given as constants from a forward run, and are then not
-                computed. Extents may differ from the model's own where its operators allow it.
+            values: value name -> tensor, for every source; further values may be given as constants from a forward run,
+                and are then not computed. Extents may differ from the model's own where its operators allow it.
 
         Returns:
             The sinks. Gradients flow from them to whatever of ``values`` requires them.
 
         Raises:
-            PreconditionError: a node without a forward in torch, or a value that is neither given nor computed; names it.
+            PreconditionError: a node without a forward in torch, or a value that is neither given nor computed; names
+                it.
         """
         known: dict[str, Tensor] = dict(values)
         nodes = [n for n in self.nodes if not all(o in values for o in n.outputs if o)]
@@ -60,10 +61,13 @@ class Executor:
         for i, node in enumerate(nodes):
             if find(node) is None:
                 raise PreconditionError(
-                    f"{node}: {node.domain or 'ai.onnx'}.{node.op_type}-{node.version} has no forward in torch", node=node.name
+                    f"{node}: {node.kind} has no forward in torch",
+                    node=node.name,
                 )
             results = run(node, [self._input(name, node, known) for name in node.inputs])
-            known.update((name, r) for name, r in zip(node.outputs, results, strict=False) if name and name not in values)
+            known.update(
+                (name, r) for name, r in zip(node.outputs, results, strict=False) if name and name not in values
+            )
             for name in last.get(i, ()):
                 known.pop(name, None)
         return {name: known[name] for name in sorted(self.plan.sinks)}
@@ -75,7 +79,9 @@ class Executor:
             return known[name]
         if name in self.weights:
             return self.weights[name]
-        raise PreconditionError(f"{node} reads '{name}', which is neither fed nor computed in this segment", node=node.name)
+        raise PreconditionError(
+            f"{node} reads '{name}', which is neither fed nor computed in this segment", node=node.name
+        )
 
     def _last_use(self, nodes: Iterable[Node]) -> dict[int, list[str]]:
         """Node index -> values that nobody reads behind it, so that they can be let go of."""

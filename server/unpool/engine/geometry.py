@@ -15,7 +15,6 @@ from unpool.graph.model import OTHER, Graph, Node, Value
 from unpool.ops import AxisWindows, Operand, find
 from unpool.ops.base import whole
 
-
 _SMALL = 64
 """Constants of up to this many elements (amounts, axes, scales) are shown to the windows."""
 
@@ -82,12 +81,12 @@ class Geometry:
             )
         return self._windows[node]
 
-    def seen(self, seed: str, boxes: Boxes, to: str) -> Boxes | None:
-        """The boxes of ``to`` that boxes of ``seed`` are computed from, unclipped; ``None`` where it takes no part."""
+    def trace(self, seed: str, boxes: Boxes, to: str) -> dict[str, Boxes]:
+        """The unclipped boxes of every value, down to ``to``, that boxes of ``seed`` are computed from."""
         graph = self.graph
         active = graph.ancestors([seed]) & graph.descendants([to])
         if to not in active or seed not in active:
-            return None
+            return {}
         found: dict[str, Boxes] = {seed: boxes}
         for node in reversed(graph.nodes):
             arrived = [found[o] for o in node.outputs if o in found]
@@ -98,7 +97,11 @@ class Geometry:
                     for box in arrived:
                         natural = self.natural(name, windows, box)
                         found[name] = found[name].union(natural) if name in found else natural
-        return found.get(to)
+        return found
+
+    def seen(self, seed: str, boxes: Boxes, to: str) -> Boxes | None:
+        """The boxes of ``to`` that boxes of ``seed`` are computed from, unclipped; ``None`` where it takes no part."""
+        return self.trace(seed, boxes, to).get(to)
 
     def natural(self, name: str, windows: AxisWindows, box: Boxes) -> Boxes:
         """The boxes of an input that boxes of the outputs are computed from, unclipped."""

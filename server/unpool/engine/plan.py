@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from unpool.engine.policies import Policy, rule_of
 from unpool.graph.errors import PreconditionError
 from unpool.graph.model import Graph, Node
-from unpool.ops import Rule, find
+from unpool.ops import Rule
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
     """Finds the way back.
 
     Raises:
-        PreconditionError: a seed is not computed from any of ``to``, or a node on the way cannot be crossed; the message names it.
+        PreconditionError: a seed is not computed from any of ``to``, or a node on the way cannot be crossed; the
+            message names it.
     """
     seeds, to = frozenset(seeds), frozenset(to)
     below = graph.descendants(to)
@@ -91,7 +92,7 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
         rule = rule_of(node, graph, policy)
         if rule is None:
             raise PreconditionError(
-                f"the signal cannot cross {node}: {node.domain or 'ai.onnx'}.{node.op_type}-{node.version} is not known",
+                f"the signal cannot cross {node}: {node.kind} is not known",
                 node=node.name,
             )
         steps.append(Step(node, rule, wanted))
@@ -105,10 +106,12 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
         if not rule.exact and policy is not Policy.GRADIENT:
             fallbacks.append(node)
     return Route(
-        seeds, to, policy, tuple(steps), frozenset(values), frozenset(masks - values), frozenset(switches), tuple(fallbacks)
+        seeds,
+        to,
+        policy,
+        tuple(steps),
+        frozenset(values),
+        frozenset(masks - values),
+        frozenset(switches),
+        tuple(fallbacks),
     )
-
-
-def crossable(graph: Graph, node: Node) -> bool:
-    """Whether any signal can cross a node."""
-    return find(node) is not None

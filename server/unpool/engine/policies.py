@@ -1,7 +1,8 @@
 """A policy is a dictionary from operator type to a backward rule; everything else is the adjoint.
 
-Through a rectifier, with s the signal from above and x what the rectifier was given: gradient s * [x > 0]; deconvnet max(s, 0) (Zeiler &
-Fergus 2013); guided s * [s > 0] * [x > 0] (Springenberg et al. 2014, section 3.4). A new attribution method is a new dictionary.
+Through a rectifier, with s the signal from above and x what the rectifier was given: gradient s * [x > 0]; deconvnet
+max(s, 0) (Zeiler & Fergus 2013); guided s * [s > 0] * [x > 0] (Springenberg et al. 2014, section 3.4). A new
+attribution method is a new dictionary.
 """
 
 from __future__ import annotations
@@ -66,9 +67,7 @@ _POLICIES: Mapping[Policy, Mapping[str, Replacement]] = MappingProxyType(
             # The paper uses no contrast normalisation in the reconstruction path.
             "LRN": lambda node, graph: PASS,
         },
-        Policy.GUIDED: {
-            name: _guided for name in ("Relu", "Clip", "ThresholdedRelu", "LeakyRelu", "PRelu")
-        },
+        Policy.GUIDED: dict.fromkeys(("Relu", "Clip", "ThresholdedRelu", "LeakyRelu", "PRelu"), _guided),
     }
 )
 

@@ -54,9 +54,7 @@ class Sessions:
         self._weights: dict[str, ort.OrtValue] = {}
         self._arrays: dict[str, Array] = {}
 
-    def get(
-        self, plan: Plan, *, optimised: bool = True, check: Callable[[Session], bool] | None = None
-    ) -> Session:
+    def get(self, plan: Plan, *, optimised: bool = True, check: Callable[[Session], bool] | None = None) -> Session:
         """The session for a plan.
 
         Args:
@@ -173,10 +171,9 @@ def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dic
 def _to_torch(value: ort.OrtValue) -> Tensor:
     if value.data_type() == "tensor(bool)":  # ONNX Runtime exports it as bytes
         return torch.from_numpy(value.numpy())
-    return torch.from_dlpack(value)
+    return torch.utils.dlpack.from_dlpack(value)
 
 
 def _first_line(error: Exception) -> str:
     """ONNX Runtime's message without the source locations behind it."""
     return str(error).strip().splitlines()[0]
-

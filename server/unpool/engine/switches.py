@@ -1,13 +1,14 @@
 """Whether ONNX Runtime's max-pool Indices can be believed here, and their turning into switch codes.
 
-Providers have given wrong places, another order at ties, or -1 for windows of equal values. So every pool configuration is tried once per
-device on a small plane with many ties; where ``x[indices] == y`` and the order at ties do not hold, switches are derived from the pool's
-input instead.
+Providers have given wrong places, another order at ties, or -1 for windows of equal values. So every pool configuration
+is tried once per device on a small plane with many ties; where ``x[indices] == y`` and the order at ties do not hold,
+switches are derived from the pool's input instead.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,21 +34,17 @@ def believed(node: Node, dtype: str, device: Device) -> bool:
 
 @lru_cache(maxsize=512)
 def _probe(attributes: tuple[tuple[str, Attribute], ...], version: int, dtype: str, device: Device) -> bool:
-    settings = dict(attributes)
+    settings: dict[str, Any] = dict(attributes)
     kernel = settings["kernel_shape"]
-    assert isinstance(kernel, tuple)
     node = Node("probe", "", "MaxPool", version, ("x",), ("y", "i"), settings)
-    strides = settings.get("strides", (1,) * len(kernel))
-    dilations = settings.get("dilations", (1,) * len(kernel))
-    assert isinstance(strides, tuple) and isinstance(dilations, tuple)
-    extents = [
-        (int(k) - 1) * int(d) + 1 + 2 * int(s) + 1 for k, s, d in zip(kernel, strides, dilations, strict=True)
-    ]
+    # Wide enough for several windows along every axis, whatever the padding.
+    spans = pool_geometry(node, [1 << 10] * len(kernel))
+    extents = [span + 2 * step + 1 for span, step in zip(spans.spans, spans.strides, strict=True)]
     # Few distinct values, half of them zero as behind a rectifier: many ties, many windows of equal values.
     x = np.maximum(np.random.default_rng(0).integers(-3, 4, (1, 2, *extents)), 0).astype(dtype)
     kind = helper.np_dtype_to_tensor_dtype(x.dtype)
     graph = helper.make_graph(
-        [helper.make_node("MaxPool", ["x"], ["y", "i"], **settings)],
+        [helper.make_node("MaxPool", ["x"], ["y", "i"], None, None, None, **settings)],
         "probe",
         [helper.make_tensor_value_info("x", kind, x.shape)],
         [helper.make_tensor_value_info("y", kind, None), helper.make_tensor_value_info("i", TensorProto.INT64, None)],

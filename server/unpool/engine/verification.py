@@ -19,8 +19,8 @@ _PLACES = 1e-2
 def agree(optimised: Session, plain: Session, feeds: Mapping[str, Array], device: Device) -> bool:
     """Whether two sessions of one plan give the same on one input.
 
-    Floats have to lie within 1e-3 of the tensor's largest magnitude: a missed fusion is wrong by far more, and reordered sums by far
-    less. Of integers (switches) one in a hundred may differ, as near-ties do.
+    Floats have to lie within 1e-3 of the tensor's largest magnitude: a missed fusion is wrong by far more, and
+    reordered sums by far less. Of integers (switches) one in a hundred may differ, as near-ties do.
     """
     expected = execute(plain, feeds, device)
     for name, value in execute(optimised, feeds, device).items():

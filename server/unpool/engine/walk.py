@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from unpool.engine.geometry import local
 from unpool.engine.plan import Route, Step
 from unpool.engine.weights import Weights
 from unpool.graph.intervals import POINTWISE, Broadcast
+from unpool.ops import AxisWindows
 
 _TICK_SECONDS = 0.05
 
@@ -31,7 +32,7 @@ class Signal:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Units that have arrived: their indices among those that set out, and their signal at every sink (absent where none came)."""
+    """Units that have arrived: their indices among those that set out, and their signal at the sinks it reached."""
 
     units: Ints
     signals: Mapping[str, Signal]
@@ -99,7 +100,7 @@ class Walker:
         yield Piece(party.units, {name: party.pending[name] for name in sorted(self.route.to) if name in party.pending})
 
     def _boxes(self, step: Step, arrived: Mapping[str, Signal], count: int) -> tuple[Boxes, dict[str, Boxes]]:
-        """The outputs' boxes, widened where the node cannot be crossed locally, and the natural boxes of every input."""
+        """The outputs' boxes, widened where the node cannot be crossed locally, and the inputs' natural boxes."""
         geometry = self.capture.geometry
         windows = geometry.windows(step.node)
         first = next(iter(arrived))
@@ -113,7 +114,9 @@ class Walker:
         assert outer is not None
         widened = [s for s in plane if not outer.is_whole(plane, s) and not self._local(step, windows, s)]
         # A box as large as the plane saves nothing, and the plane has no border to mask.
-        widened += [s for s in plane if s not in widened and not outer.is_whole(plane, s) and outer.sizes[s] >= plane[s]]
+        widened += [
+            s for s in plane if s not in widened and not outer.is_whole(plane, s) and outer.sizes[s] >= plane[s]
+        ]
         if widened:
             outer = Boxes(
                 {s: np.zeros_like(o) if s in widened else o for s, o in outer.origins.items()},
@@ -127,10 +130,16 @@ class Walker:
         }
         return outer, inner
 
-    def _local(self, step: Step, windows: object, index: int) -> bool:
+    def _local(self, step: Step, windows: Sequence[AxisWindows], index: int) -> bool:
         geometry = self.capture.geometry
-        for name, along in zip(step.node.inputs, geometry.windows(step.node), strict=True):
-            if name not in geometry.shapes or index not in geometry.plane(name):
+        wanted = {name for name, due in zip(step.node.inputs, step.wanted, strict=True) if due}
+        for name, along in zip(step.node.inputs, windows, strict=True):
+            if name not in geometry.shapes:
+                continue
+            if index not in geometry.plane(name):
+                # A layout operator that makes this axis out of others; a captured operand is merely broadcast.
+                if name in wanted:
+                    return False
                 continue
             if not local(along, index):
                 return False
@@ -162,7 +171,7 @@ class Walker:
         return min(count, -(-size * count // self.piece_bytes))
 
     def _split(self, party: _Party, parts: int) -> Iterator[_Party]:
-        """Smaller parties, of units whose boxes stick out of the planes alike, so that what sticks out can be left away."""
+        """Smaller parties, of units whose boxes stick out of the planes alike: what all stick out is left away."""
         geometry = self.capture.geometry
         keys: list[Ints] = []
         for name, signal in party.pending.items():

@@ -13,8 +13,8 @@ from unpool.graph.model import Graph
 class Weights:
     """Constants of one model on one device.
 
-    Floats of any width become float32 on the device; everything else (amounts, shapes, indices) stays on the CPU as it is. Never made
-    under ``inference_mode``: autograd could not save them for backward.
+    Floats of any width become float32 on the device; everything else (amounts, shapes, indices) stays on the CPU as it
+    is. Never made under ``inference_mode``: autograd could not save them for backward.
     """
 
     def __init__(self, graph: Graph, device: torch.device) -> None:

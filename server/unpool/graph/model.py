@@ -109,6 +109,11 @@ class Node:
     def __str__(self) -> str:
         return f"{self.op_type} node '{self.name}'"
 
+    @property
+    def kind(self) -> str:
+        """Domain, operator type and opset version: ``ai.onnx.Conv-13``."""
+        return f"{self.domain or 'ai.onnx'}.{self.op_type}-{self.version}"
+
 
 class Constant(Protocol):
     """A weight or another value fixed at load; its array is made when first asked for."""

@@ -22,8 +22,8 @@ def capture(engine: Engine, feeds: Feeds, layers: Sequence[str]) -> Iterator[Act
         layers: tensor names, node names or aliases.
 
     Yields:
-        One activation per layer, in the order asked, in the model's own layout; ``None`` between two runs. Layers are run for in groups of
-        bounded size, so that a large model's whole inside never stands in memory at once.
+        One activation per layer, in the order asked, in the model's own layout; ``None`` between two runs. Layers are
+        run for in groups of bounded size, so that a large model's whole inside never stands in memory at once.
 
     Raises:
         NotFoundError: unknown layer.

@@ -28,7 +28,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class _Units:
-    """The units of an answer: a channel each, and a position (one column per plane axis; none for whole maps and outputs)."""
+    """The units of an answer: a channel and a position each (one column per plane axis; none for maps and outputs)."""
 
     channels: Ints
     positions: Ints
@@ -41,9 +41,7 @@ class _Units:
         return len(self.channels)
 
 
-def project(
-    engine: Engine, feeds: Feeds, request: ProjectionRequest
-) -> Iterator[ProjectionHeader | Projection | None]:
+def project(engine: Engine, feeds: Feeds, request: ProjectionRequest) -> Iterator[ProjectionHeader | Projection | None]:
     """Projects units of one layer down to the pixels, or to another tensor.
 
     Args:
@@ -52,11 +50,13 @@ def project(
         request: what to project, and how.
 
     Yields:
-        The header; then projections as they are ready; ``None`` between two pieces of work, when the caller may pause or give up.
+        The header; then projections as they are ready; ``None`` between two pieces of work, when the caller may pause
+        or give up.
 
     Raises:
         NotFoundError: unknown layer or tensor.
-        InvalidArgumentError: inputs that the model does not take; neither channels nor top; a position of the wrong length.
+        InvalidArgumentError: inputs that the model does not take; neither channels nor top; a position of the wrong
+            length.
         OutOfRangeError: a channel or position that the layer does not have.
         PreconditionError: the layer is not computed from the sink, or a node on the way cannot be crossed.
     """
@@ -110,7 +110,9 @@ def _channels_first(values: torch.Tensor, value: Value) -> Floats:
     assert value.channel_axis is not None
     if value.batch_axis is not None:
         values = values.select(value.batch_axis, 0)
-    moved = values.movedim(value.channel_axis - (0 if value.batch_axis is None else value.batch_axis < value.channel_axis), 0)
+    moved = values.movedim(
+        value.channel_axis - (0 if value.batch_axis is None else value.batch_axis < value.channel_axis), 0
+    )
     return moved.float().numpy(force=True)
 
 
@@ -214,7 +216,9 @@ def _seed(layer: Layer, capture: Capture, units: _Units, chosen: Ints) -> Signal
     if not units.maps:
         spatial = value.spatial_axes
         boxes = Boxes(
-            {s: units.positions[chosen, axes.index(p)] for s, p in spatial.items()}, dict.fromkeys(plane, 1), len(chosen)
+            {s: units.positions[chosen, axes.index(p)] for s, p in spatial.items()},
+            dict.fromkeys(plane, 1),
+            len(chosen),
         )
     shape = list(whole.shape)
     if value.batch_axis is not None:
@@ -268,7 +272,9 @@ def _results(
             start_not_positive=bool(units.starts[unit] <= 0),
             lower=tuple(lower),
             upper=tuple(upper),
-            signal=_cropped(signal, value, geometry.shapes[to], row, dict(zip(plane, zip(lower, upper, strict=True), strict=True))),
+            signal=_cropped(
+                signal, value, geometry.shapes[to], row, dict(zip(plane, zip(lower, upper, strict=True), strict=True))
+            ),
         )
 
 

@@ -100,7 +100,8 @@ class Projection:
     """One reconstructed signal.
 
     Attributes:
-        index: its place among the answer's projections, counted from 0 in the order asked (pieces may come in another order).
+        index: its place among the answer's projections, counted from 0 in the order asked (pieces may come in another
+            order).
         channel: the channel, or the class index.
         position: one index per spatial axis; empty for an output, a channel without a plane, or a whole map.
         activation: the layer's own value there (of a map: its maximum).
