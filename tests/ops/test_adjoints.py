@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from tests.oracles.crossing import BoxCrossing, carry, channels_first, constant_operand, operand
 from torch import Tensor
 
-from tests.oracles.crossing import BoxCrossing, carry, channels_first, constant_operand, operand
 from unpool.graph.model import BATCH, CHANNEL, OTHER, Attribute, Axis, AxisKind, Node, spatial
 from unpool.ops import backward, run
 from unpool.ops.switches import codes_from_input, pool_geometry

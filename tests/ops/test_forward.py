@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-
 from tests.oracles.node_cases import NodeCase, node_cases, node_of, run_numpy
+
 from unpool.graph.model import Node
 from unpool.ops import find, registered
 
@@ -24,7 +24,11 @@ def cases() -> dict[str, list[NodeCase]]:
     found: dict[str, list[NodeCase]] = {}
     for case in node_cases(OPERATORS):
         arrays = [x for x in [*case.inputs, *case.outputs] if x is not None]
-        if any(x.dtype.kind in "OV" or x.dtype.name in (*NARROW, "bfloat16") for x in arrays):
+        if any(x.dtype.kind in "OVUST" or x.dtype.name in (*NARROW, "bfloat16") for x in arrays):
+            continue
+        if case.node.op_type in ("Cast", "CastLike") and any(
+            n in case.name for n in ("FLOAT8", "FLOAT4", "INT4", "INT2")
+        ):
             continue
         if "training" in case.name or "empty_set" in case.name:
             continue
@@ -82,7 +86,7 @@ OLD = [
     _old("Dropout", 10, X),
     _old("Flatten", 7, X, axis=2),
     _old("Concat", 7, X, X, axis=1),
-    _old("Gemm", 7, X[0, 0], X[0, 1], alpha=0.5, transB=1),
+    _old("Gemm", 7, X[0, 0], X[0, 1], V[:1], alpha=0.5, transB=1),
     _old("Gemm", 9, X[0, 0], X[0, 1].T, X[0, 0, :, :1], beta=2.0),
     _old("PRelu", 7, X, V.reshape(4, 1, 1)),
     _old("Max", 8, X, V.reshape(4, 1, 1)),
@@ -92,7 +96,6 @@ OLD = [
     _old("AveragePool", 10, X, kernel_shape=[3, 3], ceil_mode=1, strides=[2, 2], count_include_pad=1),
     _old("MaxPool", 8, X, outputs=2, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]),
     _old("LRN", 7, X, size=3, alpha=0.1),
-    _old("LRN", 7, X, size=4, alpha=0.1, bias=2.0),
     _old(
         "Conv",
         7,
@@ -142,6 +145,19 @@ def test_older_revision_equals_the_runtime(case: tuple[str, onnx.NodeProto, int,
     for found, expected in zip(run_numpy(node, list(inputs)), answers, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
         assert found.shape == expected.shape
+
+
+def test_response_normalisation_of_even_size_takes_the_longer_side_behind() -> None:
+    """LRN-13: from c - floor((size - 1) / 2) to c + ceil((size - 1) / 2)."""
+    node = Node("n", "", "LRN", 13, ("x",), ("y",), {"size": 4, "alpha": 0.1, "bias": 2.0})
+    expected = np.stack(
+        [
+            X[:, c] / (2 + 0.1 / 4 * np.square(X[:, max(0, c - 1) : c + 3].astype(np.float64)).sum(1)) ** 0.75
+            for c in range(4)
+        ],
+        1,
+    )
+    np.testing.assert_allclose(run_numpy(node, [X])[0], expected, rtol=1e-5)
 
 
 def test_an_unknown_attribute_is_told() -> None:

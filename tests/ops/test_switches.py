@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -30,7 +29,6 @@ def pooled(x: np.ndarray, attributes: dict[str, Attribute], version: int = 12) -
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=8)
-    onnx.checker.check_model(model)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

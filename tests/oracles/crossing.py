@@ -48,6 +48,7 @@ class BoxCrossing:
     codes: Tensor | None = None
     trimming: bool = False
     units: int = 1
+    exact: bool = True
 
     @property
     def wanted(self) -> tuple[bool, ...]:
@@ -58,15 +59,18 @@ class BoxCrossing:
         assert found is not None
         return found.window(self.node, self.inputs, self.outputs)[index]
 
-    def local(self, rule: Rule, index: int) -> bool:
+    def usable(self, window: AxisWindow | None) -> bool:
+        """Whether boxes pass a window: the vector-Jacobian product runs the forward on the box, so it must read no neighbours."""
+        if isinstance(window, Sliding):
+            return self.exact or window == Sliding()
+        return isinstance(window, Broadcast)
+
+    def local(self, index: int) -> bool:
         """Whether boxes may be kept along one axis: every input that has the axis has a window there that slides or broadcasts."""
         for i, known in enumerate(self.inputs):
             if known is None or not self.wanted[i] or known.extent(index) is None:
                 continue
-            window = self.windows(i).get(index)
-            if not isinstance(window, Sliding | Broadcast):
-                return False
-            if not rule.exact and isinstance(window, Sliding) and window != Sliding():
+            if not self.usable(self.windows(i).get(index)):
                 return False
         return True
 
@@ -79,7 +83,7 @@ class BoxCrossing:
             if axis.kind is not AxisKind.SPATIAL:
                 continue
             window: AxisWindow | None = self.windows(index).get(axis.index)
-            if not isinstance(window, Sliding | Broadcast) or axis.index not in self.sizes:
+            if window is None or not self.usable(window) or axis.index not in self.sizes:
                 found[axis.index] = ([0] * self.units, extent)
             else:
                 lower = np.array(self.origins[axis.index], dtype=np.int64)
@@ -208,11 +212,12 @@ def carry(at: BoxCrossing, signals: Sequence[Tensor | None], rule: Rule | None =
     """
     chosen = rule or backward(at.node, tuple(not n or i in at.constants for i, n in enumerate(at.node.inputs)))
     assert chosen is not None
+    at.exact = chosen.exact
     first = next(o for o in at.outputs if o is not None)
     for index in list(at.sizes):
         extent = first.extent(index)
         assert extent is not None
-        if not at.local(chosen, index):
+        if not at.local(index):
             at.origins = {**at.origins, index: [0] * at.units}
             at.sizes = {**at.sizes, index: extent}
     boxed: list[Tensor | None] = []

@@ -62,6 +62,10 @@ def _collected() -> tuple[object, ...]:
         return tuple(collect_testcases(None))
 
 
+def _array(value: object) -> object:
+    return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+
+
 def node_cases(op_types: frozenset[str]) -> list[NodeCase]:
     """Every case of one node, of one of these operators, whose values are tensors."""
     found = []
@@ -73,7 +77,7 @@ def node_cases(op_types: frozenset[str]) -> list[NodeCase]:
         if proto.domain not in ("", "ai.onnx"):
             continue
         version = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-        inputs, outputs = case.data_sets[0]
+        inputs, outputs = ([_array(v) for v in values] for values in case.data_sets[0])
         fed = dict(zip((i.name for i in model.graph.input), inputs, strict=True))
         if not all(isinstance(v, np.ndarray | np.generic) for v in [*inputs, *outputs]):
             continue

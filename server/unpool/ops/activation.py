@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from unpool.graph.model import Node
 from unpool.ops.base import Crossing, Rule, Signals, find, keywords, operator
@@ -30,7 +30,7 @@ def rectify(at: Crossing, signals: Signals) -> Signals:
 
 
 def masked(at: Crossing, signals: Signals) -> Signals:
-    """s where the output is positive, else 0: the derivative of a rectifier."""
+    """S where the output is positive, else 0: the derivative of a rectifier."""
     s = signals[0]
     return _only(at, s * at.positive() if s is not None else None)
 
@@ -57,7 +57,7 @@ class _Rectified:
 
 
 def guided(rule: Rule) -> Rule:
-    """s * [s > 0] times the derivative that ``rule`` stands for: guided backpropagation (Springenberg et al. 2014, section 3.4)."""
+    """S * [s > 0] times the derivative that ``rule`` stands for: guided backpropagation (Springenberg et al. 2014, section 3.4)."""
     return replace(rule, apply=_Rectified(rule))
 
 
@@ -115,8 +115,8 @@ def relu(x: Tensor) -> Tensor:
 
 @operator("LeakyRelu", 6, 16, adjoint=Rule(_leaky, mask=True, holds=lambda node, _: _number(node, "alpha", 0.01) > 0))
 def leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Tensor:
-    """x where positive, else alpha * x."""
-    return F.leaky_relu(x, alpha)
+    """X where positive, else alpha * x."""
+    return functional.leaky_relu(x, alpha)
 
 
 @operator(
@@ -128,13 +128,13 @@ def leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Tensor:
     adjoint=Rule(_prelu_adjoint, inputs=(0,), holds=lambda _, constant: constant[1]),
 )
 def prelu(x: Tensor, slope: Tensor) -> Tensor:
-    """x where positive, else slope * x; the slope is broadcast to x."""
+    """X where positive, else slope * x; the slope is broadcast to x."""
     return torch.where(x > 0, x, slope * x)
 
 
 @operator("ThresholdedRelu", 10, 22, adjoint=replace(MASKED, holds=lambda node, _: _number(node, "alpha", 1.0) >= 0))
 def thresholded_relu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
-    """x where above alpha, else 0."""
+    """X where above alpha, else 0."""
     return torch.where(x > alpha, x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
@@ -160,26 +160,26 @@ def sigmoid(x: Tensor) -> Tensor:
 
 @operator("HardSigmoid", 6, 22)
 def hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
-    """alpha * x + beta, clipped to 0 and 1."""
+    """Alpha * x + beta, clipped to 0 and 1."""
     return (x * alpha + beta).clamp(0, 1)
 
 
 @operator("HardSwish", 14, 22)
 def hard_swish(x: Tensor) -> Tensor:
-    """x * HardSigmoid(x, 1/6, 1/2)."""
+    """X * HardSigmoid(x, 1/6, 1/2)."""
     return x * (x / 6 + 0.5).clamp(0, 1)
 
 
 @operator("Swish", 24)
 def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
-    """x * Sigmoid(alpha * x)."""
+    """X * Sigmoid(alpha * x)."""
     return x * torch.sigmoid(x * alpha)
 
 
 @operator("Gelu", 20)
 def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
-    """x times the normal distribution's probability below x (Hendrycks & Gimpel 2016)."""
-    return F.gelu(x, approximate=approximate)
+    """X times the normal distribution's probability below x (Hendrycks & Gimpel 2016)."""
+    return functional.gelu(x, approximate=approximate)
 
 
 @operator("Tanh", 6, 13)
@@ -190,20 +190,20 @@ def tanh(x: Tensor) -> Tensor:
 
 @operator("Elu", 6, 22)
 def elu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
-    """x where positive, else alpha * (exp(x) - 1)."""
-    return F.elu(x, alpha)
+    """X where positive, else alpha * (exp(x) - 1)."""
+    return functional.elu(x, alpha)
 
 
 @operator("Selu", 6, 22)
 def selu(x: Tensor, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Tensor:
-    """gamma * Elu(x, alpha)."""
-    return F.elu(x, alpha) * gamma
+    """Gamma * Elu(x, alpha)."""
+    return functional.elu(x, alpha) * gamma
 
 
 @operator("Celu", 12, 28)
 def celu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
-    """x where positive, else alpha * (exp(x / alpha) - 1)."""
-    return F.celu(x, alpha)
+    """X where positive, else alpha * (exp(x / alpha) - 1)."""
+    return functional.celu(x, alpha)
 
 
 @operator("Softplus", 1, 22)
@@ -214,13 +214,13 @@ def softplus(x: Tensor) -> Tensor:
 
 @operator("Softsign", 1, 22)
 def softsign(x: Tensor) -> Tensor:
-    """x / (1 + |x|)."""
-    return F.softsign(x)
+    """X / (1 + |x|)."""
+    return functional.softsign(x)
 
 
 @operator("Mish", 18, 22)
 def mish(x: Tensor) -> Tensor:
-    """x * tanh(softplus(x))."""
+    """X * tanh(softplus(x))."""
     return x * torch.tanh(softplus(x))
 
 
@@ -232,7 +232,7 @@ def erf(x: Tensor) -> Tensor:
 
 @operator("Shrink", 9)
 def shrink(x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
-    """x drawn towards 0 by ``bias`` where it is beyond ``lambd``, else 0."""
+    """X drawn towards 0 by ``bias`` where it is beyond ``lambd``, else 0."""
     return torch.where(x < -lambd, x + bias, torch.where(x > lambd, x - bias, torch.zeros_like(x)))
 
 

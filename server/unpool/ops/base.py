@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from unpool.graph.model import Array, Attribute, Axis, AxisKind, Node
 
 Outputs: TypeAlias = Tensor | tuple[Tensor, ...]
 Forward: TypeAlias = Callable[..., Outputs]
+ForwardT = TypeVar("ForwardT", bound=Callable[..., Outputs])
 Signals: TypeAlias = tuple[Tensor | None, ...]
 
 
@@ -199,13 +200,13 @@ def operator(
     domain: str = "",
     window: WindowOf = pointwise,
     adjoint: Rule | None = None,
-) -> Callable[[Forward], Forward]:
+) -> Callable[[ForwardT], ForwardT]:
     """Registers a forward function as operator ``op_type`` for the versions ``since`` (each of them: 1 where none is given).
 
     A function whose signature has the keyword ``outputs`` is told how many outputs the node has.
     """
 
-    def register(forward: Forward) -> Forward:
+    def register(forward: ForwardT) -> ForwardT:
         for version in since or (1,):
             _REGISTRY.setdefault((domain, op_type), {})[version] = Operator(
                 domain, op_type, version, forward, window, adjoint
@@ -275,23 +276,21 @@ class Derivative:
         inputs: list[Tensor | None] = []
         for i, name in enumerate(node.inputs):
             value = at.input(i) if name else None
-            if value is not None and at.wanted[i]:
+            if value is not None and at.wanted[i] and value.is_floating_point():
                 value = value.detach().requires_grad_()
             inputs.append(value)
         with torch.enable_grad():
             result = self.forward(*inputs, **keywords(self.forward, node.attributes, len(node.outputs)))
         results = result if isinstance(result, tuple) else (result,)
         arrived = [(r, s) for r, s in zip(results, signals, strict=False) if s is not None and r.requires_grad]
-        leaves = [x for x, wanted in zip(inputs, at.wanted, strict=True) if wanted and x is not None]
+        leaves = [x for x in inputs if x is not None and x.requires_grad]
         if not arrived or not leaves:
             return tuple(None for _ in inputs)
         grads = torch.autograd.grad(
             [r for r, _ in arrived], leaves, [s.reshape(r.shape) for r, s in arrived], allow_unused=True
         )
         found = iter(grads)
-        return tuple(
-            next(found) if wanted and x is not None else None for x, wanted in zip(inputs, at.wanted, strict=True)
-        )
+        return tuple(next(found) if x is not None and x.requires_grad else None for x in inputs)
 
 
 def derivative(found: Operator) -> Rule:

@@ -58,25 +58,25 @@ def _negative(at: Crossing, signals: Signals) -> Signals:
 
 @operator("Add", 7, 13, 14, window=elementwise, adjoint=Rule(_to_every_branch))
 def add(a: Tensor, b: Tensor) -> Tensor:
-    """a + b, broadcast."""
+    """A + b, broadcast."""
     return a + b
 
 
 @operator("Sub", 7, 13, 14, window=elementwise, adjoint=Rule(_difference))
 def sub(a: Tensor, b: Tensor) -> Tensor:
-    """a - b, broadcast."""
+    """A - b, broadcast."""
     return a - b
 
 
 @operator("Mul", 7, 13, 14, window=elementwise, adjoint=Rule(_product, holds=_one_factor_is_constant))
 def mul(a: Tensor, b: Tensor) -> Tensor:
-    """a * b, broadcast."""
+    """A * b, broadcast."""
     return a * b
 
 
 @operator("Div", 7, 13, 14, window=elementwise, adjoint=Rule(_quotient, holds=_divisor_is_constant))
 def div(a: Tensor, b: Tensor) -> Tensor:
-    """a / b, broadcast; integers round towards zero."""
+    """A / b, broadcast; integers round towards zero."""
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
@@ -115,7 +115,7 @@ def min_(*data: Tensor) -> Tensor:
 
 @operator("Pow", 7, 12, 13, 15, window=elementwise)
 def pow_(x: Tensor, y: Tensor) -> Tensor:
-    """x to the power y, in x's type."""
+    """X to the power y, in x's type."""
     return torch.pow(x, y).to(x.dtype)
 
 
@@ -151,7 +151,7 @@ def sqrt(x: Tensor) -> Tensor:
 
 @operator("Exp", 6, 13)
 def exp(x: Tensor) -> Tensor:
-    """e to the power x."""
+    """E to the power x."""
     return x.exp()
 
 
@@ -205,37 +205,37 @@ def is_nan(x: Tensor) -> Tensor:
 
 @operator("Where", 9, 16, window=elementwise)
 def where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """x where the condition holds, else y; all broadcast."""
+    """X where the condition holds, else y; all broadcast."""
     return torch.where(condition, x, y)
 
 
 @operator("Equal", 7, 11, 13, 19, window=elementwise)
 def equal(a: Tensor, b: Tensor) -> Tensor:
-    """a == b."""
+    """A == b."""
     return a == b
 
 
 @operator("Less", 7, 9, 13, window=elementwise)
 def less(a: Tensor, b: Tensor) -> Tensor:
-    """a < b."""
+    """A < b."""
     return a < b
 
 
 @operator("Greater", 7, 9, 13, window=elementwise)
 def greater(a: Tensor, b: Tensor) -> Tensor:
-    """a > b."""
+    """A > b."""
     return a > b
 
 
 @operator("LessOrEqual", 12, 16, window=elementwise)
 def less_or_equal(a: Tensor, b: Tensor) -> Tensor:
-    """a <= b."""
+    """A <= b."""
     return a <= b
 
 
 @operator("GreaterOrEqual", 12, 16, window=elementwise)
 def greater_or_equal(a: Tensor, b: Tensor) -> Tensor:
-    """a >= b."""
+    """A >= b."""
     return a >= b
 
 

@@ -10,17 +10,15 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 FEW = 4
 
 
-def applies(s: Tensor, w: Tensor, strides: Sequence[int], dilations: Sequence[int], group: int) -> bool:
-    """Whether one of the ways here is the faster one: one group, few channels below, and in two dimensions where strided."""
-    if group != 1 or w.shape[1] > FEW or w.shape[0] <= FEW or not s.numel():
-        return False
-    return all(n == 1 for n in strides) or (w.ndim == 4 and all(d == 1 for d in dilations))
+def applies(s: Tensor, w: Tensor, group: int) -> bool:
+    """Whether one of the ways here is the faster one: one group, few channels below."""
+    return group == 1 and w.shape[1] <= FEW < w.shape[0] and s.numel() > 0
 
 
 def transposed(s: Tensor, w: Tensor, strides: Sequence[int], dilations: Sequence[int]) -> Tensor:
@@ -35,21 +33,28 @@ def transposed(s: Tensor, w: Tensor, strides: Sequence[int], dilations: Sequence
     Returns:
         (units, C, (n1 - 1) * S1 + K1', ...).
     """
-    return _by_phases(s, w, strides) if any(n > 1 for n in strides) else _by_taps(s, w, dilations)
+    if w.ndim == 4 and any(n > 1 for n in strides) and all(d == 1 for d in dilations):
+        return _by_phases(s, w, strides)
+    return _by_taps(s, w, strides, dilations)
 
 
-def _by_taps(s: Tensor, w: Tensor, dilations: Sequence[int]) -> Tensor:
-    """One matrix product gives what every signal value adds at every place of the filter; then the places are added up, shifted."""
-    units, maps, *extents = s.shape
-    channels, kernel = w.shape[1], w.shape[2:]
-    innermost = s.movedim(1, -1).reshape(units, -1, maps)
-    parts = (w.reshape(maps, -1).mT @ innermost.mT).view(units, channels, -1, *extents)
-    spans = [n + (k - 1) * d for n, k, d in zip(extents, kernel, dilations, strict=True)]
-    result = s.new_zeros(units, channels, *spans)
-    for number, place in enumerate(itertools.product(*map(range, kernel))):
-        target = tuple(slice(p * d, p * d + n) for p, d, n in zip(place, dilations, extents, strict=True))
-        result[(slice(None), slice(None), *target)] += parts[:, :, number]
-    return result
+def _by_taps(s: Tensor, w: Tensor, strides: Sequence[int], dilations: Sequence[int]) -> Tensor:
+    """One matrix product gives what every signal value adds at every place of the filter; the places are then added up, shifted."""
+    units, maps, *counts = s.shape
+    values = s.movedim(1, -1).reshape(-1, maps)
+    parts = (w.movedim(0, -1).reshape(-1, maps) @ values.mT).view(w.shape[1], -1, units, *counts)
+    natural = [
+        (n - 1) * step + (k - 1) * gap + 1
+        for n, step, k, gap in zip(counts, strides, w.shape[2:], dilations, strict=True)
+    ]
+    result = s.new_zeros(w.shape[1], units, *natural)
+    for number, place in enumerate(itertools.product(*map(range, w.shape[2:]))):
+        target = tuple(
+            slice(p * gap, p * gap + (n - 1) * step + 1, step)
+            for p, gap, step, n in zip(place, dilations, strides, counts, strict=True)
+        )
+        result[(slice(None), slice(None), *target)] += parts[:, number]
+    return result.transpose(0, 1)
 
 
 def _by_phases(s: Tensor, w: Tensor, strides: Sequence[int]) -> Tensor:
@@ -61,9 +66,9 @@ def _by_phases(s: Tensor, w: Tensor, strides: Sequence[int]) -> Tensor:
         for t, k, stride in zip(reversed(taps), reversed(kernel), reversed(strides), strict=True)
         for n in (0, t * stride - k)
     ]
-    apart = F.pad(w, fill).view(maps, channels, taps[0], strides[0], taps[1], strides[1])
+    apart = functional.pad(w, fill).view(maps, channels, taps[0], strides[0], taps[1], strides[1])
     filters = apart.flip(2, 4).permute(3, 5, 1, 0, 2, 4).reshape(math.prod(strides) * channels, maps, *taps)
-    dense = F.conv2d(s, filters, padding=[t - 1 for t in taps]).permute(0, 2, 3, 1)
+    dense = functional.conv2d(s, filters, padding=[t - 1 for t in taps]).permute(0, 2, 3, 1)
     units, high, wide, _ = dense.shape
     woven = dense.reshape(units, high, wide, *strides, channels).permute(0, 5, 1, 3, 2, 4)
     plane = woven.reshape(units, channels, high * strides[0], wide * strides[1])

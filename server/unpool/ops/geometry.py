@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from unpool.graph.intervals import AxisWindow, Sliding
 from unpool.graph.model import AxisKind, Node
@@ -178,4 +178,4 @@ def pad(x: Tensor, begins: Sequence[int], ends: Sequence[int], value: float = 0.
     if not any(begins) and not any(ends):
         return x
     amounts = [n for pair in zip(reversed(begins), reversed(ends), strict=True) for n in pair]
-    return F.pad(x, amounts, value=value)
+    return functional.pad(x, amounts, value=value)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from unpool.graph.intervals import AxisWindow, Sliding
 from unpool.graph.model import AxisKind, Node
@@ -292,7 +292,7 @@ def _puts_a_constant(node: Node, constant: tuple[bool, ...]) -> bool:
 
 def _pad(x: Tensor, amounts: Sequence[tuple[int, int]], mode: str, value: float) -> Tensor:
     if mode == "constant":
-        return F.pad(x, [n for pair in reversed(amounts) for n in pair], value=value)
+        return functional.pad(x, [n for pair in reversed(amounts) for n in pair], value=value)
     for axis, (begin, end) in enumerate(amounts):
         if begin or end:
             n = x.shape[axis]

@@ -111,7 +111,7 @@ def gemm(
     transB: int = 0,
     broadcast: int = 0,
 ) -> Tensor:
-    """alpha * A' B' + beta * C, with A (M, K), B (K, N) before they are transposed, C broadcast to (M, N)."""
+    """Alpha * A' B' + beta * C, with A (M, K), B (K, N) before they are transposed, C broadcast to (M, N)."""
     product = (a.mT if transA else a) @ (b.mT if transB else b)
     if alpha != 1.0:
         product = product * alpha

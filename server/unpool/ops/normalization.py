@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from unpool.graph.model import AxisKind, Node
 from unpool.ops.base import AxisWindows, Crossing, Operand, Rule, Signals, WindowOf, operator, pointwise, whole
@@ -107,8 +107,8 @@ def lrn(x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: 
     """Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3): x (N, C, D1 ... Dn)."""
     squares = x.square().flatten(2).unsqueeze(1) if x.ndim > 2 else x.square().reshape(x.shape[0], 1, x.shape[1], 1)
     before = (size - 1) // 2
-    padded = F.pad(squares, (0, 0, before, size - 1 - before))
-    means = F.avg_pool2d(padded, (size, 1), 1).squeeze(1).reshape(x.shape)
+    padded = functional.pad(squares, (0, 0, before, size - 1 - before))
+    means = functional.avg_pool2d(padded, (size, 1), 1).squeeze(1).reshape(x.shape)
     return x / (means * alpha + bias) ** beta
 
 

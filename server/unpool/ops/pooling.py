@@ -7,15 +7,15 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from unpool.graph.model import Node
 from unpool.ops.base import AxisWindows, Crossing, Operand, Rule, Signals, operator, whole
 from unpool.ops.geometry import Geometry, cut, excess, geometry, integer, pad, paired, sliding_windows
 from unpool.ops.switches import codes_from_input, lowest, pool_geometry
 
-_AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_AVERAGE = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
 def pool_window(
@@ -121,7 +121,7 @@ def max_pool(
     return values, _indices(codes_from_input(exact.detach(), known), known, x.shape, storage_order)
 
 
-_MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_MAX = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
 def _indices(codes: Tensor, known: Geometry, shape: Sequence[int], storage_order: int) -> Tensor:
@@ -181,8 +181,8 @@ def _average_pool_adjoint(at: Crossing, signals: Signals) -> Signals:
     return (cut(spread, excess(at, known)),)
 
 
-_SPREAD = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-_SUM = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_SPREAD = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
+_SUM = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 
 @operator("AveragePool", 1, 7, 10, 11, 19, 22, window=pool_window, adjoint=Rule(_average_pool_adjoint))
@@ -245,7 +245,8 @@ def global_max_pool(x: Tensor) -> Tensor:
 @operator("GlobalLpPool", 1, 2, 22, window=whole)
 def global_lp_pool(x: Tensor, *, p: int | float = 2) -> Tensor:
     """p-norm over the plane."""
-    return torch.linalg.vector_norm(x, float(p), _plane(x), keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(x, float(p), _plane(x), keepdim=True)
+    return norm
 
 
 @operator("LpPool", 1, 2, 11, 18, 22, window=pool_window)

@@ -75,7 +75,7 @@ def _run(reduce: _Reduction, x: Tensor, axes: tuple[int, ...], keep: bool) -> Te
 
 
 def _guarded(function: Callable[[Tensor, tuple[int, ...], bool], Tensor]) -> _Reduction:
-    """torch takes an empty list of axes for all of them, ONNX for none."""
+    """Torch takes an empty list of axes for all of them, ONNX for none."""
 
     def reduce(x: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
         return function(x, axes, keep) if axes else function(x.unsqueeze(0), (0,), False)

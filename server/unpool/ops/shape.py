@@ -108,7 +108,13 @@ def unsqueeze(x: Tensor, axes: Tensor) -> Tensor:
 @operator("Expand", 8, 13, window=elementwise, adjoint=Rule(lambda at, s: _first(at, _summed(at, s[0]))))
 def expand(x: Tensor, shape: Tensor) -> Tensor:
     """Broadcast together with ``shape``."""
-    return x.expand(torch.broadcast_shapes(tuple(x.shape), tuple(_listed(shape))))
+    return x.expand(_together(x.shape, _listed(shape)))
+
+
+def _together(a: Sequence[int], b: Sequence[int]) -> list[int]:
+    rank = max(len(a), len(b))
+    wide = [(1,) * (rank - len(s)) + tuple(s) for s in (a, b)]
+    return [n if m == 1 else m for m, n in zip(*wide, strict=True)]
 
 
 def _summed(at: Crossing, s: Tensor | None) -> Tensor | None:
@@ -121,7 +127,7 @@ def _tile_adjoint(at: Crossing, signals: Signals) -> Signals:
         return _first(at, None)
     for i, n in enumerate(at.input_shape(0)):
         if s.shape[i] != n:
-            s = s.unflatten(i, (-1, n)).sum(i)
+            s = s.reshape(*s.shape[:i], -1, n, *s.shape[i + 1 :]).sum(i)
     return _first(at, s)
 
 

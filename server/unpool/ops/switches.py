@@ -7,13 +7,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from unpool.graph.model import Node
 from unpool.ops.geometry import Geometry, integer, node_geometry, pad
 
-_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
 def pool_geometry(node: Node, extents: Sequence[int]) -> Geometry:
