@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from weakref import WeakKeyDictionary
 
 from unpool.engine.engine import Engine
 from unpool.graph import Layer, Layers
@@ -24,6 +25,8 @@ class ModelHandlers:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        # Fields and switches take a walk through the graph for each layer; pages are asked for again and again.
+        self._described: WeakKeyDictionary[Engine, dict[tuple[str, str], DescribedLayer]] = WeakKeyDictionary()
 
     def list_models(self) -> tuple[ModelListing, ...]:
         """Every model, by name."""
@@ -43,13 +46,16 @@ class ModelHandlers:
             begin = _begin(question.page_token, scope)
             layers = engine.model.layers
             more = _more_aliases(layers)
-            page = tuple(
-                _described(engine, layer, of, tuple(more.get(layer.name, ())))
-                for layer in layers[begin : begin + question.page_size]
-            )
+            known = self._described.setdefault(engine, {})
+            page = []
+            for layer in layers[begin : begin + question.page_size]:
+                key = (layer.name, of)
+                if key not in known:
+                    known[key] = _described(engine, layer, of, tuple(more.get(layer.name, ())))
+                page.append(known[key])
             end = begin + len(page)
             token = _token(end, scope) if page and end < len(layers) else ""
-            return LayersPage(page, token, len(layers), entry.version)
+            return LayersPage(tuple(page), token, len(layers), entry.version)
 
 
 def _warnings(entry: Entry) -> tuple[str, ...]:

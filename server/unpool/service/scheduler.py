@@ -124,7 +124,7 @@ class Scheduler:
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self.aside = Aside(threads=2)
+        self.aside = Aside(threads=4)
         self._thread = threading.Thread(target=self._work, name="unpool-worker", daemon=True)
         self._thread.start()
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnxruntime
+
 from unpool.engine.devices import resolve
 from unpool.engine.settings import EngineSettings
 from unpool.graph.errors import UnpoolError
@@ -52,6 +54,8 @@ class Serving:
 def run(serving: Serving) -> int:
     """Serves until told to end; returns the exit code."""
     configure(LogFormat.JSON if serving.json_logs else LogFormat.TEXT)
+    # What ONNX Runtime complains of is also raised, and then logged in our form.
+    onnxruntime.set_default_logger_severity(4)
     settings = ServiceSettings(
         host=serving.host,
         port=serving.port,
