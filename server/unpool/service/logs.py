@@ -53,7 +53,8 @@ def _quoted(value: object) -> str:
 
 
 def configure(form: LogFormat, level: int = logging.INFO) -> None:
-    """Sends all logs to standard error."""
+    """Sends logs to standard error: this program's from ``level`` on, those of its libraries from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter(form))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("unpool").setLevel(level)
