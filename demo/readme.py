@@ -36,8 +36,10 @@ def _small(figure: Image.Image) -> bytes:
     while True:
         size = (round(figure.width * scale), round(figure.height * scale))
         buffer = io.BytesIO()
-        # Smaller rather than with fewer colours: a palette would spend itself on the grey and lose the hues.
-        figure.resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG", optimize=True)
+        # Maximum coverage: a median cut would spend the palette on the grey and lose the hues.
+        resized = figure.resize(size, Image.Resampling.LANCZOS)
+        palette = resized.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+        palette.save(buffer, "PNG", optimize=True)
         if buffer.tell() < _LIMIT:
             return buffer.getvalue()
         scale *= 0.95

@@ -28,8 +28,13 @@ def serving(models: Path, log: Path) -> Iterator[Client]:
         RuntimeError: the server ends or does not answer; the message names its log.
     """
     port = _free_port()
-    command = [str(Path(sys.executable).with_name("unpool")), "serve", "--models", str(models), "--port", str(port)]
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+    # The server's input is a pipe that only this process holds: however the demo ends, the server ends with it.
+    command = [str(Path(sys.executable).with_name("unpool")), "serve", "--exit-on-stdin-eof"]
+    command += ["--models", str(models), "--port", str(port)]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
         try:
             with Client(f"127.0.0.1:{port}") as client:
                 _wait(client, process, log)
