@@ -1,4 +1,4 @@
-"""Every linear operator: <A x, y> = <x, A' y> in float64, for signals on inner boxes, boxes over the border, and whole planes."""
+"""Every linear operator: <A x, y> = <x, A' y> in float64, for signals on boxes, also over the border, and on planes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ def check(
         units=UNITS,
     )
     rule = backward(node, tuple(x is None or i in constants for i, x in enumerate(inputs)))
-    assert rule is not None and rule.exact and rule.inputs == ()
+    assert rule is not None
+    assert rule.exact
+    assert rule.inputs == ()
     signals = [restricted(y, out_axes, origins, sizes) for y in results]
     if layout is torch.channels_last:
         signals = [s.to(memory_format=layout) if s.ndim == 4 else s for s in signals]
@@ -101,7 +103,9 @@ def check(
         reverse = 0.0
         for i in signal_inputs:
             b, x, known = back[i], inputs[i], operands[i]
-            assert b is not None and x is not None and known is not None
+            assert b is not None
+            assert x is not None
+            assert known is not None
             reverse += float((x * b.narrow(known.axes.index(BATCH), u, 1)).sum())
         scale = max(1.0, abs(forward), float(sum((y * y).sum() for y in results)) ** 0.5)
         assert abs(forward - reverse) < 1e-9 * scale
@@ -146,7 +150,8 @@ def window_attributes(draw: st.DrawFn, rank: int, *, pooling: bool = False) -> d
 
 def fits(attributes: Mapping[str, Attribute], extents: Sequence[int]) -> bool:
     kernel, dilations = attributes["kernel_shape"], attributes.get("dilations", (1, 1, 1))
-    assert isinstance(kernel, tuple) and isinstance(dilations, tuple)
+    assert isinstance(kernel, tuple)
+    assert isinstance(dilations, tuple)
     return all((int(k) - 1) * int(d) + 1 <= e for k, d, e in zip(kernel, dilations, extents, strict=False))
 
 
@@ -199,7 +204,7 @@ def test_max_pooling_is_adjoint_with_its_switches_held(data: st.DataObject, rank
     extents = [data.draw(st.integers(1, 9 if rank < 3 else 6)) for _ in range(rank)]
     assume(fits(attributes, extents))
     call = node("MaxPool", 12, 1, **attributes)
-    # Where the switches are held, max pooling is linear: <pool(x), y> = <x, unpool(y)> needs nothing more, as pool(0) is 0.
+    # Where the switches are held, max pooling is linear: <pool(x), y> = <x, unpool(y)>.
     check(call, [randn(1, 2, *extents)], [0], data, layout=torch.channels_last)
 
 
@@ -337,6 +342,14 @@ CASES: dict[str, tuple[Node, list[Tensor | None], list[int], Mapping[int, Sequen
         [0],
         {},
         (BATCH, CHANNEL, spatial(1)),
+    ),
+    "upsample": (node("Upsample", 7, 1, scales=(1.0, 1.0, 2.0, 3.0)), [randn(*X)], [0], {}, None),
+    "resize rows": (
+        node("Resize", 19, 3, mode="linear"),
+        [randn(*X), None, torch.tensor([1.0, 1.0, 2.0, 1.0])],
+        [0],
+        {},
+        None,
     ),
     "reduce sum": (node("ReduceSum", 13, 2), [randn(*X), ints(1, 3)], [0], {}, (BATCH, CHANNEL, spatial(0), OTHER)),
 }

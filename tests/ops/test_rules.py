@@ -1,4 +1,4 @@
-"""Rules of activations, and the vector-Jacobian product, against derivatives written out or taken by differences in float64."""
+"""Rules of activations, and the vector-Jacobian product, against derivatives written out or by differences."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.oracles.crossing import BoxCrossing, carry, constant_operand, operand
 from torch import Tensor
 
-from tests.oracles.crossing import BoxCrossing, carry, constant_operand, operand
 from unpool.graph.model import Attribute, Node
 from unpool.ops import GUIDED, MASKED, PASS, REAPPLY, RECTIFY, Rule, backward, find, guided, run
 
@@ -17,7 +17,7 @@ SHAPE = (1, 3, 4, 5)
 
 
 def crossing(node: Node, inputs: list[Tensor | None], *, inner: bool = False) -> BoxCrossing:
-    """A crossing of a node whose floating inputs of four axes carry signals; two units, on planes or on boxes over the border."""
+    """A crossing by two units, on planes or on boxes over the border; inputs of four axes carry signals."""
     moving = [i for i, x in enumerate(inputs) if x is not None and x.ndim == 4]
     results = run(node, inputs)
     return BoxCrossing(
@@ -172,7 +172,8 @@ def test_backward_equals_differences(name: str) -> None:
     step = 1e-6
     for i in moving:
         known, back = inputs[i], found[i]
-        assert known is not None and back is not None
+        assert known is not None
+        assert back is not None
         direction = torch.from_numpy(np.random.default_rng(i).normal(size=known.shape))
         shifted = [
             run(call, [x + sign * step * direction if j == i and x is not None else x for j, x in enumerate(inputs)])[0]
@@ -195,7 +196,8 @@ def test_pointwise_product_on_boxes_equals_whole_planes(name: str) -> None:
     assert at.sizes == {0: 3, 1: 2}
     whole = carry(crossing(call, inputs), [s])
     for a, b in zip(local, whole, strict=True):
-        assert a is not None and b is not None
+        assert a is not None
+        assert b is not None
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""A plain crossing for tests: cuts boxes one unit at a time, with loops, and puts what a rule gives back into the plane."""
+"""A plain crossing for tests: cuts boxes unit by unit, with loops, and puts what a rule gives back into the plane."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class BoxCrossing:
         return found.window(self.node, self.inputs, self.outputs)[index]
 
     def usable(self, window: AxisWindow | None) -> bool:
-        """Whether boxes pass a window: the vector-Jacobian product runs the forward on the box, so it must read no neighbours."""
+        """Whether boxes pass a window: the vector-Jacobian product runs the forward on them, so reads no neighbours."""
         if isinstance(window, Sliding):
             return self.exact or window == Sliding()
         return isinstance(window, Broadcast)
 
     def local(self, index: int) -> bool:
-        """Whether boxes may be kept along one axis: every input that has the axis has a window there that slides or broadcasts."""
+        """Whether boxes may be kept along one axis: every input that has it has a window there that they pass."""
         for i, known in enumerate(self.inputs):
             if known is None or not self.wanted[i] or known.extent(index) is None:
                 continue
@@ -111,7 +111,8 @@ class BoxCrossing:
 
     def switches(self) -> Tensor:
         known = self.outputs[0]
-        assert known is not None and self.codes is not None
+        assert known is not None
+        assert self.codes is not None
         return cut(self.codes, known, self._outer(), self.units)
 
     def input_shape(self, index: int) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """What an operator DOES: forward in torch, backward rule, window; one file per family of operators.
 
-``base`` has the contract and the registry; importing this package fills it. ``find`` looks an operator up, ``run`` runs a node forward,
-``backward`` gives the rule that carries a signal back through a node; ``activation`` has the rules that policies put in its place;
-``switches`` turns what a max pool chose into codes.
+``base`` has the contract and the registry; importing this package fills it. ``find`` looks an operator up, ``run`` runs
+a node forward, ``backward`` gives the rule that carries a signal back through a node; ``activation`` has the rules that
+policies put in its place; ``switches`` turns what a max pool chose into codes.
 """
 
 from unpool.ops import (  # noqa: F401  (importing registers)
@@ -14,6 +14,7 @@ from unpool.ops import (  # noqa: F401  (importing registers)
     normalization,
     pooling,
     reduction,
+    resize,
     shape,
 )
 from unpool.ops.activation import GUIDED, MASKED, PASS, REAPPLY, RECTIFY, guided

@@ -57,7 +57,7 @@ class _Rectified:
 
 
 def guided(rule: Rule) -> Rule:
-    """S * [s > 0] times the derivative that ``rule`` stands for: guided backpropagation (Springenberg et al. 2014, section 3.4)."""
+    """The derivative that ``rule`` stands for times s * [s > 0] (Springenberg et al. 2014, section 3.4)."""
     return replace(rule, apply=_Rectified(rule))
 
 
@@ -139,7 +139,7 @@ def thresholded_relu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 
 
 @operator("Clip", 6, adjoint=Rule(_clip_adjoint, outputs=(0,)))
-def clip_6(x: Tensor, *, max: float = float("inf"), min: float = float("-inf")) -> Tensor:
+def clip_6(x: Tensor, *, max: float = float("inf"), min: float = float("-inf")) -> Tensor:  # noqa: A002
     """Clip with the bounds as attributes, up to opset 10."""
     return x.clamp(min, max)
 

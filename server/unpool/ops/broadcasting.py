@@ -1,4 +1,4 @@
-"""Broadcasting: windows of elementwise operators, and its undoing, where what reached many places through one is summed there."""
+"""Broadcasting: windows of elementwise operators, and its undoing: what reached many places through one is summed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def elementwise(
 ) -> Sequence[AxisWindows]:
     """Windows of an operator that broadcasts its inputs as NumPy does.
 
-    Along an axis where some input varies without carrying the output's label (a mean picture, a slope for every place), boxes cannot be
-    cut out of that input: there the whole plane is taken.
+    Along an axis where some input varies without carrying the output's label (a mean picture, a slope for every place),
+    boxes cannot be cut out of that input: there the whole plane is taken.
     """
     out = outputs[0]
     if out is None:

@@ -103,7 +103,7 @@ def _transposed_geometry(
     output_shape: Sequence[int],
     auto_pad: str,
 ) -> Geometry:
-    """Geometry of the convolution that this is the transpose of: begins and ends crop the natural result (ONNX, ConvTranspose)."""
+    """Geometry of the convolution that this is the transpose of: begins and ends crop the natural result."""
     n = len(kernel)
     steps, gaps = tuple(strides) or (1,) * n, tuple(dilations) or (1,) * n
     extra = tuple(output_padding) or (0,) * n

@@ -1,7 +1,7 @@
-"""Transposed convolution down to a few channels, the last step to the pixels, where the backend's kernels leave most lanes idle.
+"""Transposed convolution down to a few channels: the last step to the pixels, which leaves a backend's lanes idle.
 
-Measured on two cores against the backend: with stride 1, 2 to 3 times as fast for 3 channels and 7 times for one; with stride 2 and 4
-(7x7 and 11x11 filters, 64 and 96 maps), 2.5 to 5 times.
+Measured on two cores against the backend: with stride 1, 2 to 3 times as fast for 3 channels and 7 times for one; with
+stride 2 and 4 (7x7 and 11x11 filters, 64 and 96 maps), 2.5 to 5 times.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def transposed(s: Tensor, w: Tensor, strides: Sequence[int], dilations: Sequence
 
 
 def _by_taps(s: Tensor, w: Tensor, strides: Sequence[int], dilations: Sequence[int]) -> Tensor:
-    """One matrix product gives what every signal value adds at every place of the filter; the places are then added up, shifted."""
+    """One matrix product gives what every value adds at every place of the filter; shifted, the places are added up."""
     units, maps, *counts = s.shape
     values = s.movedim(1, -1).reshape(-1, maps)
     parts = (w.movedim(0, -1).reshape(-1, maps) @ values.mT).view(w.shape[1], -1, units, *counts)
@@ -58,7 +58,7 @@ def _by_taps(s: Tensor, w: Tensor, strides: Sequence[int], dilations: Sequence[i
 
 
 def _by_phases(s: Tensor, w: Tensor, strides: Sequence[int]) -> Tensor:
-    """Results whose places are alike modulo the stride come from filters of their own: one dense convolution makes all of them."""
+    """Places that are alike modulo the stride have filters of their own: one dense convolution makes all of them."""
     maps, channels, *kernel = w.shape
     taps = [-(-k // n) for k, n in zip(kernel, strides, strict=True)]
     fill = [

@@ -1,4 +1,4 @@
-"""Geometry of window operators: kernels, strides and paddings with ``auto_pad`` and ``ceil_mode`` worked out, and boxes cut to fit."""
+"""Geometry of window operators: paddings with ``auto_pad`` and ``ceil_mode`` worked out; boxes cut to fit."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def node_geometry(node: Node, extents: Sequence[int], kernel: Sequence[int] | No
 
 
 def paired(source: Operand, result: Operand, axis: int) -> int | None:
-    """The spatial index that an axis has at input and output alike, or ``None`` where it is not a spatial axis of both."""
+    """The spatial index that an axis has at input and output alike, or ``None`` where it has none."""
     a, b = source.axes[axis], result.axes[axis]
     return a.index if a.kind is AxisKind.SPATIAL and a == b else None
 
@@ -145,7 +145,7 @@ def sliding_windows(geometry: Geometry, source: Operand, result: Operand) -> Axi
 
 
 def excess(at: Crossing, geometry: Geometry) -> tuple[tuple[int, int], ...]:
-    """What to leave out of the natural box, per axis: what nobody needs, or what sticks out of the plane on an axis without a window.
+    """What to leave out of the natural box, per axis: what nobody needs, or what sticks out of the plane.
 
     A negative amount asks for zeros instead: inputs behind the last window, which no output reads.
     """

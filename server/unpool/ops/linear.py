@@ -20,7 +20,7 @@ def _one_factor_is_constant(node: Node, constant: tuple[bool, ...]) -> bool:
 def matmul_window(
     node: Node, inputs: Sequence[Operand | None], outputs: Sequence[Operand | None]
 ) -> Sequence[AxisWindows]:
-    """Every axis but the summed one is pointwise, where it keeps its label: a dense layer over channels last is a 1x1 convolution."""
+    """Pointwise but for the summed axis, where labels stay: a dense layer over channels last is a 1x1 convolution."""
     found: list[AxisWindows] = []
     out = outputs[0]
     for position, operand in enumerate(inputs):

@@ -92,7 +92,10 @@ def batch_normalization(
     training_mode: int = 0,
     outputs: int = 1,
 ) -> Tensor:
-    """Batch normalisation of x (N, C, D1 ... Dn) with its running statistics, each (C,) (or (C, D1 ... Dn), ``spatial`` 0, opset 7)."""
+    """Batch normalisation of x (N, C, D1 ... Dn) with running statistics.
+
+    Scale, shift, mean and variance are (C,) each, or (C, D1 ... Dn) where ``spatial`` is 0 (opset 7).
+    """
     if training_mode or outputs > 1:
         raise NotImplementedError(
             "batch normalisation in training mode is not known here; export the model for inference"
@@ -132,7 +135,7 @@ def layer_normalization(
     stash_type: int = 1,
     outputs: int = 1,
 ) -> Tensor | tuple[Tensor, ...]:
-    """The axes from ``axis`` on to mean 0 and variance 1, then scaled and shifted; also gives mean and 1 / deviation."""
+    """The axes from ``axis`` on to mean 0 and variance 1, scaled and shifted; also gives mean and 1 / deviation."""
     axes = tuple(range(axis % x.ndim, x.ndim))
     mean = x.mean(axes, keepdim=True)
     centred = x - mean

@@ -44,7 +44,7 @@ def _natural(geometry: Geometry, counts: Sequence[int]) -> list[int]:
 
 
 def unpool(s: Tensor, codes: Tensor, geometry: Geometry) -> Tensor:
-    """Puts each value at the place of its maximum, zeros elsewhere; where windows overlap, values add (Zeiler & Fergus 2013, 2.1).
+    """Puts each value at the place of its maximum, zeros elsewhere (Zeiler & Fergus 2013, section 2.1); overlaps add.
 
     Args:
         s: signal, (units, C, n1 ... nd).
@@ -55,7 +55,7 @@ def unpool(s: Tensor, codes: Tensor, geometry: Geometry) -> Tensor:
         The signal on the natural box, (units, C, (n1 - 1) * S + K', ...), in the memory layout of the signal.
     """
     counts = s.shape[2:]
-    # The work is done with channels innermost, the layout that signals have, so that every pass runs over contiguous channels.
+    # Channels are innermost in memory, so every pass is written to run over contiguous channels.
     last = s.ndim == 4
     value = s.permute(0, 2, 3, 1) if last else s
     code = codes.permute(0, 2, 3, 1) if last else codes
@@ -103,7 +103,7 @@ def max_pool(
     strides: tuple[int, ...] = (),
     outputs: int = 1,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Max pooling of x (N, C, D1 ... Dn); the second output is int64, flat over the whole input, padding not counted."""
+    """Max pooling of x (N, C, D1 ... Dn); the second output is flat over the whole input, padding not counted."""
     known = geometry(
         x.shape[2:],
         kernel_shape,

@@ -72,7 +72,7 @@ def codes_from_indices(
         storage_order: the node's attribute; 1 means that the indices count the first spatial axis fastest.
 
     Returns:
-        Codes of the same shape, uint8, or int32 for kernels of more than 255 places; channels last in memory for two axes.
+        Codes of the same shape, uint8, or int32 for kernels of more than 255 places; channels last for two axes.
     """
     n = len(extents)
     axes = range(n) if storage_order == 0 else range(n - 1, -1, -1)
