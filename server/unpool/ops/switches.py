@@ -57,7 +57,7 @@ def codes_from_input(x: Tensor, geometry: Geometry) -> Tensor:
     """
     _, places = pool_with_places(x, geometry)
     padded = [e + b + a for e, b, a in zip(x.shape[2:], geometry.begins, geometry.ends, strict=True)]
-    return _by_coordinates(places, geometry, padded, origin=(0,) * len(padded))
+    return _codes(places, geometry, padded, (0,) * len(padded), tuple(range(len(padded))))
 
 
 def codes_from_indices(
@@ -75,47 +75,47 @@ def codes_from_indices(
         Codes of the same shape, uint8, or int32 for kernels of more than 255 places; channels last for two axes.
     """
     n = len(extents)
-    axes = range(n) if storage_order == 0 else range(n - 1, -1, -1)
-    steps, step = [0] * n, 1
-    for i in reversed(axes):
-        steps[i], step = step, step * extents[i]
+    order = tuple(range(n)) if storage_order == 0 else tuple(range(n - 1, -1, -1))
     batch, channels = indices.shape[:2]
-    planes = torch.arange(batch * channels, device=indices.device).view(batch, channels, *(1,) * n) * step
-    if any(geometry.spans[i] > extents[i] for i in axes[1:]):
-        # A window wider than the plane: distances from its origin no longer tell the places apart.
-        return _by_coordinates(indices - planes, geometry, extents, origin=geometry.begins, order=tuple(axes))
-    origins = torch.zeros((1,) * n, dtype=torch.int64, device=indices.device)
+    planes = torch.arange(batch * channels, device=indices.device).view(batch, channels, *(1,) * n)
+    return _codes(indices - planes * math.prod(extents), geometry, extents, geometry.begins, order)
+
+
+def _codes(
+    places: Tensor, geometry: Geometry, extents: Sequence[int], begins: Sequence[int], order: Sequence[int]
+) -> Tensor:
+    """Codes from flat places in one plane, whose axes count in this order, the last one fastest."""
+    if any(geometry.spans[i] > extents[i] for i in order[1:]):
+        # A window wider than the plane: distances from its origin do not tell its places apart.
+        return _by_coordinates(places, geometry, extents, begins, order)
+    n = len(extents)
+    steps, step = [0] * n, 1
+    for i in reversed(order):
+        steps[i], step = step, step * extents[i]
+    origins = torch.zeros((1,) * n, dtype=torch.int64, device=places.device)
     for i in range(n):
-        along = torch.arange(geometry.outputs[i], device=indices.device) * geometry.strides[i] - geometry.begins[i]
+        along = torch.arange(geometry.outputs[i], device=places.device) * geometry.strides[i] - begins[i]
         origins = origins + along.view(*(-1 if j == i else 1 for j in range(n))) * steps[i]
-    distances = (indices - planes).sub_(origins)
-    table = torch.zeros(
-        1 + sum((s - 1) * step for s, step in zip(geometry.spans, steps, strict=True)),
-        dtype=code_dtype(geometry.kernel),
-    )
+    reach = sum((span - 1) * by for span, by in zip(geometry.spans, steps, strict=True))
+    table = torch.zeros(1 + reach, dtype=code_dtype(geometry.kernel))
     for code, place in enumerate(itertools.product(*map(range, geometry.kernel))):
-        table[sum(p * d * s for p, d, s in zip(place, geometry.dilations, steps, strict=True))] = code
-    return _laid_out(table.to(indices.device)[distances])
+        table[sum(p * d * by for p, d, by in zip(place, geometry.dilations, steps, strict=True))] = code
+    return _laid_out(table.to(places.device)[places - origins])
 
 
 def _by_coordinates(
-    places: Tensor,
-    geometry: Geometry,
-    extents: Sequence[int],
-    *,
-    origin: Sequence[int],
-    order: Sequence[int] | None = None,
+    places: Tensor, geometry: Geometry, extents: Sequence[int], begins: Sequence[int], order: Sequence[int]
 ) -> Tensor:
     """Codes from flat places in one plane, by dividing them into coordinates."""
     n = len(extents)
     codes = torch.zeros_like(places, dtype=torch.int32)
     weights = [math.prod(geometry.kernel[i + 1 :]) for i in range(n)]
     rest = places.to(torch.int32) if math.prod(extents) < 2**31 else places
-    for i in reversed(order if order is not None else range(n)):
+    for i in reversed(order):
         coordinate = rest % extents[i]
         rest = rest // extents[i]
         along = torch.arange(geometry.outputs[i], device=places.device, dtype=torch.int32) * geometry.strides[i]
-        begin = (along - origin[i]).view(*(-1 if j == i else 1 for j in range(n)))
+        begin = (along - begins[i]).view(*(-1 if j == i else 1 for j in range(n)))
         codes += ((coordinate - begin) // geometry.dilations[i] * weights[i]).to(torch.int32)
     return _laid_out(codes.to(code_dtype(geometry.kernel)))
 
