@@ -107,7 +107,7 @@ class BoxCrossing:
         return cut(self.results[index], known, self._outer(), self.units)
 
     def positive(self) -> Tensor:
-        return self.output() > 0
+        return (self.output() > 0).to(self.output().dtype)
 
     def switches(self) -> Tensor:
         known = self.outputs[0]

@@ -1,9 +1,10 @@
 """What an operator is here: a forward function, a backward rule, a window; and the registry that finds it.
 
-The forward function is plain torch, pure (nothing in place), and its keyword parameters ARE the ONNX attributes with their defaults.
-The backward rule carries a signal from the node's outputs to its inputs, for a batch of units at once, each unit on its own box of the
-plane; without one, the vector-Jacobian product of the forward is taken at the captured inputs. The window says, along each spatial axis,
-which inputs an output sees.
+The forward function is plain torch, pure (nothing in place), and its keyword parameters ARE the ONNX attributes with
+their defaults.
+The backward rule carries a signal from the node's outputs to its inputs, for a batch of units at once, each unit on
+its own box of the plane; without one, the vector-Jacobian product of the forward is taken at the captured inputs. The
+window says, along each spatial axis, which inputs an output sees.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Operand:
     Attributes:
         shape: extents; a constant has its own.
         axes: one label per axis; those of a constant are all ``OTHER``.
-        value: the array of a small integer or scalar constant (amounts, axes, scales), which windows may depend on; else ``None``.
+        value: the array of a small integer or scalar constant (amounts, axes, scales), which windows may depend on;
+            else ``None``.
     """
 
     shape: tuple[int, ...]
@@ -70,11 +72,11 @@ class Crossing(Protocol):
         ...
 
     def constant(self, index: int) -> Tensor | None:
-        """Input ``index`` where it is a constant (on the signal's device), else ``None``. Integer constants stay on the CPU."""
+        """Input ``index`` where it is a constant, on the signal's device (integers on the CPU), else ``None``."""
         ...
 
     def input(self, index: int) -> Tensor:
-        """Captured value of input ``index``, cut to its boxes (the rule's ``inputs`` must list it); a constant as it is."""
+        """Captured value of input ``index``, cut to its boxes (the rule's ``inputs`` lists it); a constant as it is."""
         ...
 
     def output(self, index: int = 0) -> Tensor:
@@ -82,15 +84,15 @@ class Crossing(Protocol):
         ...
 
     def positive(self) -> Tensor:
-        """Output 0 above zero as factors 1.0 and 0.0, cut to its boxes (the rule\'s ``mask`` must be set)."""
+        """Output 0 above zero as factors 1.0 and 0.0, cut to its boxes (the rule's ``mask`` must be set)."""
         ...
 
     def switches(self) -> Tensor:
-        """Max-pool switches, cut to the output's boxes: the place of the maximum inside its window, row-major, as a small integer."""
+        """Max-pool switches, cut to the output's boxes: the maximum's place in its window, row-major."""
         ...
 
     def input_shape(self, index: int) -> tuple[int, ...]:
-        """Shape that the signal of input ``index`` has to have: units along the batch axis, box sizes along the spatial axes."""
+        """Shape that input ``index``'s signal has to have: units along the batch axis, box sizes along spatial ones."""
         ...
 
     def output_shape(self, index: int = 0) -> tuple[int, ...]:
@@ -110,7 +112,7 @@ class Crossing(Protocol):
         ...
 
     def trim(self, spatial_index: int) -> tuple[int, int]:
-        """How much of the natural box of input 0 nobody needs at its beginning and end; a rule may leave it out of its result."""
+        """How much of input 0's natural box nobody needs at its beginning and end; a rule may leave it out."""
         ...
 
 
@@ -128,8 +130,9 @@ class Rule:
     """How a signal crosses a node from its outputs to its inputs.
 
     Attributes:
-        apply: takes the crossing and one signal per output (``None`` where none arrived) and gives one per input (``None`` where none is
-            due). A signal for an input covers the natural box: what ``window.inputs_of`` gives for the output's box, unclipped.
+        apply: takes the crossing and one signal per output (``None`` where none arrived) and gives one per input
+            (``None`` where none is due). A signal for an input covers the natural box: what ``window.inputs_of`` gives
+            for the output's box, unclipped.
         inputs: indices of the inputs whose captured values it needs; ``None`` means all that are not constant.
         outputs: indices of the outputs whose captured values it needs.
         mask: needs the sign of output 0.
@@ -157,7 +160,8 @@ class Operator:
         since: the first version of the domain in which this definition holds.
         forward: the function in torch.
         window: windows of every input; pointwise with broadcasting by default.
-        adjoint: hand-written adjoint of a linear operator, or an equivalent cheap exact one; ``None`` takes the vector-Jacobian product.
+        adjoint: hand-written adjoint of a linear operator, or an equivalent cheap exact one; ``None`` takes the
+            vector-Jacobian product.
     """
 
     domain: str
@@ -201,7 +205,7 @@ def operator(
     window: WindowOf = pointwise,
     adjoint: Rule | None = None,
 ) -> Callable[[ForwardT], ForwardT]:
-    """Registers a forward function as operator ``op_type`` for the versions ``since`` (each of them: 1 where none is given).
+    """Registers a forward function as operator ``op_type`` for the versions ``since`` (1 where none is given).
 
     A function whose signature has the keyword ``outputs`` is told how many outputs the node has.
     """
@@ -299,9 +303,10 @@ def derivative(found: Operator) -> Rule:
 
 
 def backward(node: Node, constant: tuple[bool, ...]) -> Rule | None:
-    """The adjoint of a node: the hand-written one where it holds, else the vector-Jacobian product; ``None`` without a forward.
+    """The adjoint of a node: the hand-written one where it holds, else the vector-Jacobian product.
 
-    The vector-Jacobian product runs the forward on the captured boxes, so it may be local only where every window is pointwise or
+    ``None`` without a forward. The vector-Jacobian product runs the forward on the captured boxes, so it may be local
+    only where every window is pointwise or
     broadcast: on any other window it needs whole planes.
 
     Args:
