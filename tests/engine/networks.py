@@ -1,0 +1,159 @@
+"""Random small networks, written with onnx.helper: strides, pads, dilations, groups, every pool, joins, norms, both layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+BLOCKS = (
+    "conv", "conv", "conv", "relu", "relu", "clip", "max", "max", "average", "bn", "lrn", "residual", "concat", "upsample",
+    "scale", "pad",
+)  # fmt: skip
+
+
+@dataclass
+class Net:
+    """A network as it grows: the current tensor, its channels and plane."""
+
+    rng: np.random.Generator
+    shape: tuple[int, int, int]
+    current: str = "x"
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    weights: list[onnx.TensorProto] = field(default_factory=list)
+    tensors: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
+    """Tensors with a plane that a unit can be chosen from, and their (C, H, W)."""
+
+    def weight(self, array: npt.NDArray[np.generic]) -> str:
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def normal(self, *shape: int) -> str:
+        fan = max(1, int(np.prod(shape[1:])))
+        return self.weight((self.rng.standard_normal(shape) * np.sqrt(2 / fan)).astype(np.float32))
+
+    def add(self, op_type: str, inputs: Sequence[str], shape: tuple[int, int, int] | None = None, **attributes: object) -> str:
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op_type, list(inputs), [name], name=f"n{len(self.nodes)}", **attributes))
+        self.current, self.shape = name, shape or self.shape
+        self.tensors.append((name, self.shape))
+        return name
+
+    def model(self, size: Sequence[int | str], outputs: Sequence[str] = ()) -> bytes:
+        """The ONNX file; ``size`` is the input's shape."""
+        names = list(outputs) or [self.current]
+        graph = helper.make_graph(
+            self.nodes,
+            "random",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(size))],
+            [helper.make_empty_tensor_value_info(n) for n in names],
+            self.weights,
+        )
+        found = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        return onnx.shape_inference.infer_shapes(found).SerializeToString()
+
+
+def _out(n: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1, ceil: bool = False) -> int:
+    span = n + before + after - ((kernel - 1) * dilation + 1)
+    if span < 0:
+        return 0
+    count = -(-span // stride) + 1 if ceil else span // stride + 1
+    # The last window has to begin inside the input or the padding before it.
+    return count - 1 if ceil and (count - 1) * stride >= n + before else count
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> tuple[bytes, npt.NDArray[np.float32], list[tuple[str, tuple[int, ...]]]]:
+    """(file, input, tensors with a plane and their (C, H, W)); NCHW inside, sometimes NHWC at the input."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    height, width = draw(st.integers(9, 23)), draw(st.integers(9, 23))
+    net = Net(rng, (3, height, width))
+    channels_last = draw(st.booleans())
+    if channels_last:
+        net.add("Transpose", ["x"], perm=[0, 3, 1, 2])
+        net.tensors.clear()
+    for block in draw(st.lists(st.sampled_from(BLOCKS), min_size=2, max_size=9)):
+        _grow(draw, net, block)
+    if not net.tensors:
+        _grow(draw, net, "conv")
+    tensors = [(name, tuple(shape)) for name, shape in net.tensors]
+    if draw(st.booleans()):
+        flat = int(np.prod(net.shape))
+        net.nodes.append(helper.make_node("Flatten", [net.current], ["flat"]))
+        net.nodes.append(helper.make_node("Gemm", ["flat", net.normal(5, flat), net.normal(5)], ["scores"], transB=1))
+        net.current = "scores"
+        tensors.append(("scores", (5,)))
+    size = (1, height, width, 3) if channels_last else (1, 3, height, width)
+    x = rng.standard_normal(size).astype(np.float32)
+    return net.model(size), x, tensors
+
+
+def _grow(draw: st.DrawFn, net: Net, block: str) -> None:
+    channels, *plane = net.shape
+    if block in ("conv", "max", "average"):
+        _window(draw, net, block, channels, plane)
+    elif block == "relu":
+        net.add("Relu", [net.current])
+    elif block == "clip":
+        bounds = [net.weight(np.float32(v)) for v in (0, 1)]
+        net.add("Clip", [net.current, *bounds])
+    elif block == "bn":
+        gains = [net.rng.uniform(0.5, 1.5, channels), net.rng.normal(size=channels), net.rng.normal(size=channels) / 4]
+        names = [net.weight(np.asarray(g, np.float32)) for g in [*gains, net.rng.uniform(0.5, 2, channels)]]
+        net.add("BatchNormalization", [net.current, *names])
+    elif block == "lrn":
+        net.add("LRN", [net.current], size=draw(st.sampled_from([3, 4, 5])), alpha=0.5, beta=0.75, bias=1.0)
+    elif block == "residual":
+        start = net.current
+        net.add("Conv", [start, net.normal(channels, channels, 3, 3)], pads=[1] * 4)
+        net.add("Relu", [net.current])
+        net.add("Add", [net.current, start])
+    elif block == "concat":
+        start = net.current
+        one = net.add("Conv", [start, net.normal(2, channels, 1, 1)], (2, *plane))
+        net.shape = (channels, *plane)
+        three = net.add("Conv", [start, net.normal(2, channels, 3, 3)], (2, *plane), pads=[1] * 4)
+        pool = net.add("MaxPool", [start], (channels, *plane), kernel_shape=[3, 3], pads=[1] * 4)
+        net.add("Concat", [one, three, pool], (4 + channels, *plane), axis=1)
+    elif block == "upsample" and max(plane) < 30:
+        scales = net.weight(np.array([1, 1, 2, 2], np.float32))
+        modes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        net.add("Resize", [net.current, "", scales], (channels, plane[0] * 2, plane[1] * 2), **modes)
+    elif block == "scale":
+        net.add("Mul", [net.current, net.weight(net.rng.normal(size=(channels, 1, 1)).astype(np.float32))])
+    elif block == "pad":
+        amounts = [0, 0, *(draw(st.integers(0, 2)) for _ in range(2)), 0, 0, *(draw(st.integers(0, 2)) for _ in range(2))]
+        shape = (channels, plane[0] + amounts[2] + amounts[6], plane[1] + amounts[3] + amounts[7])
+        net.add("Pad", [net.current, net.weight(np.array(amounts, np.int64))], shape)
+
+
+def _window(draw: st.DrawFn, net: Net, block: str, channels: int, plane: Sequence[int]) -> None:
+    kernel = [draw(st.integers(1, 4)) for _ in range(2)]
+    strides = [draw(st.integers(1, 3)) for _ in range(2)]
+    pads = [draw(st.integers(0, k // 2)) for k in (*kernel, *kernel)]
+    dilations = [1, 1] if block == "average" else [draw(st.integers(1, 2)) for _ in range(2)]
+    ceil = block != "conv" and draw(st.booleans())
+    shape = [
+        _out(n, k, s, a, b, d, ceil)
+        for n, k, s, a, b, d in zip(plane, kernel, strides, pads[:2], pads[2:], dilations, strict=True)
+    ]
+    if min(shape) < 1:
+        return
+    common: dict[str, object] = {"kernel_shape": kernel, "strides": strides, "pads": pads}
+    if block == "conv":
+        groups = draw(st.sampled_from([g for g in (1, 2, channels) if channels % g == 0]))
+        made = groups * draw(st.integers(1, 3))
+        inputs = [net.current, net.normal(made, channels // groups, *kernel), net.normal(made)]
+        net.add("Conv", inputs, (made, *shape), group=groups, dilations=dilations, **common)
+    elif block == "max":
+        net.add("MaxPool", [net.current], (channels, *shape), dilations=dilations, ceil_mode=int(ceil), **common)
+    else:
+        # The file's standard and ONNX Runtime disagree on how a window that sticks out of the padding is counted.
+        include = 0 if ceil else int(draw(st.booleans()))
+        net.add("AveragePool", [net.current], (channels, *shape), count_include_pad=include, ceil_mode=int(ceil), **common)
