@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,21 +15,30 @@ from unpool.engine.captures import Capture, CaptureStore, dense, sign
 from unpool.engine.devices import Device, resolve
 from unpool.engine.executor import Executor
 from unpool.engine.feeds import Feeds
+from unpool.engine.forward import Forward
 from unpool.engine.geometry import Field, Geometry
 from unpool.engine.plan import Plan, Route, route
 from unpool.engine.policies import Policy
-from unpool.engine.sessions import Session, Sessions, execute, shape_name, switch_name
+from unpool.engine.sessions import shape_name, switch_name
 from unpool.engine.settings import EngineSettings
 from unpool.engine.switches import believed, from_indices, from_input
-from unpool.engine.verification import agree
+from unpool.engine.verification import batches_hold
 from unpool.engine.walk import Piece, Signal, Walker
 from unpool.engine.weights import Weights
 from unpool.graph import Model
 from unpool.graph.errors import InvalidArgumentError, PreconditionError
 from unpool.graph.model import Array, BatchSupport, Node
 
-_LOG = logging.getLogger(__name__)
-_BATCH_TOLERANCE = 1e-4
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a capture lacks: the plan that gives it (``None`` where nothing is lacking), and what becomes of it."""
+
+    plan: Plan | None
+    values: set[str]
+    masks: set[str]
+    direct: set[str]
+    derived: set[str]
 
 
 class Engine:
@@ -45,13 +54,12 @@ class Engine:
         self._device: Device = resolve(self.settings.device)
         torch.set_num_threads(self.settings.thread_count)
         self.weights = Weights(model.graph, self._device.torch)
-        self._sessions = Sessions(
-            model.runtime, self._device, threads=self.settings.thread_count, limit=self.settings.sessions
-        )
+        self._forward = Forward(model, self._device, self.settings)
         self._captures = CaptureStore(self.settings.capture_bytes)
         self._geometries: dict[tuple[tuple[str, tuple[int, ...]], ...], Geometry] = {}
         self._routes: dict[tuple[frozenset[str], frozenset[str], Policy], Route] = {}
         self._pools: dict[str, Node] = {n.name: n for n in model.graph.nodes if n.op_type == "MaxPool"}
+        self._crossed: dict[str, dict[str, int]] = {}
         self._batch_proven: bool | None = None
         self._lock = threading.RLock()
 
@@ -67,12 +75,16 @@ class Engine:
 
     def close(self) -> None:
         """Lets go of sessions, weights and captures."""
-        self._sessions.close()
+        self._forward.close()
+        self._captures.clear()
+
+    def forget(self) -> None:
+        """Lets go of what was captured."""
         self._captures.clear()
 
     def prepare(self) -> None:
         """Makes the plain session, so that a model that ONNX Runtime refuses is found out at load."""
-        self._sessions.get(Plan(frozenset(self.model.graph.outputs)))
+        self._forward.prepare()
 
     # -- forward ------------------------------------------------------------------------------------------------------
 
@@ -119,25 +131,8 @@ class Engine:
         """
         self.check(feeds)
         wanted = list(names if names is not None else self.model.graph.outputs)
-        found = self._forward(Plan(frozenset(wanted)), feeds)
+        found = self._forward.run(Plan(frozenset(wanted)), feeds)
         return {name: found[name].numpy(force=True) for name in wanted}
-
-    def _forward(self, plan: Plan, feeds: Feeds) -> dict[str, torch.Tensor]:
-        """Runs a plan on the inputs."""
-        graph = self.model.graph
-        given = {n: torch.from_numpy(np.ascontiguousarray(feeds.arrays[n])) for n in plan.sinks & set(graph.inputs)}
-        fixed = {n: torch.from_numpy(graph.constants[n].numpy().copy()) for n in plan.sinks if n in graph.constants}
-        rest = Plan(plan.sinks - frozenset(given) - frozenset(fixed), plan.switches, plan.sources, plan.shapes)
-        if not rest.sinks and not rest.switches and not rest.shapes:
-            return given | fixed
-
-        def check(session: Session) -> bool:
-            if not self.settings.verify or rest.sinks <= set(graph.outputs):
-                return True
-            return agree(session, self._sessions.get(rest, optimised=False), feeds.arrays, self._device)
-
-        session = self._sessions.get(rest, check=check)
-        return execute(session, feeds.arrays, self._device) | given | fixed
 
     def proven_batch(self, feeds: Feeds) -> bool:
         """Whether several images may be fed at once.
@@ -151,34 +146,8 @@ class Engine:
             return False
         with self._lock:
             if self._batch_proven is None:
-                self._batch_proven = self._prove_batch(feeds)
+                self._batch_proven = batches_hold(self.model.graph, self.run, feeds)
             return self._batch_proven
-
-    def _prove_batch(self, feeds: Feeds) -> bool:
-        graph = self.model.graph
-        other = {n: np.flip(a, -1).copy() if a.dtype.kind == "f" else a for n, a in feeds.arrays.items()}
-        axes = {n: graph.values[n].batch_axis for n in graph.inputs}
-        both = {
-            n: np.concatenate([feeds.arrays[n], other[n]], axis) if (axis := axes[n]) is not None else feeds.arrays[n]
-            for n in graph.inputs
-        }
-        try:
-            single = [self.run(Feeds(a, feeds.of)) for a in (feeds.arrays, other)]
-            joint = self.run(Feeds(both, feeds.of))
-        except Exception:  # whatever goes wrong, the answer is that batches do not work
-            _LOG.warning("batches do not run", extra={"model": self.model.digest}, exc_info=True)
-            return False
-        for name in graph.outputs:
-            axis = graph.values[name].batch_axis
-            apart = [s[name] for s in single]
-            expected = (apart[0] if axis is None else np.concatenate(apart, axis)).astype(np.float64)
-            given = joint[name].astype(np.float64)
-            if expected.shape != given.shape:
-                return False
-            scale = max(float(np.abs(expected).max(initial=0)), 1e-12)
-            if float(np.abs(expected - given).max(initial=0)) > _BATCH_TOLERANCE * scale:
-                return False
-        return True
 
     # -- geometry -----------------------------------------------------------------------------------------------------
 
@@ -189,7 +158,7 @@ class Engine:
             if key not in self._geometries:
                 shapes, unknown = bind(self.model.graph, feeds.arrays)
                 if unknown:
-                    told = self._forward(Plan(frozenset(), shapes=unknown), feeds)
+                    told = self._forward.run(Plan(frozenset(), shapes=unknown), feeds)
                     shapes |= {n: tuple(int(d) for d in told[shape_name(n)]) for n in unknown if shape_name(n) in told}
                 self._geometries[key] = Geometry(self.model.graph, shapes)
             return self._geometries[key]
@@ -224,9 +193,22 @@ class Engine:
 
     def switches(self, layer: str, to: str | None = None) -> int:
         """How many max-pool nodes lie between a layer and ``to`` (the first input by default)."""
-        graph = self.model.graph
-        active = graph.ancestors([layer]) & graph.descendants([to or graph.inputs[0]])
-        return sum(n.outputs[0] in active and n.inputs[0] in active for n in self._pools.values())
+        return self._pools_above(to or self.model.graph.inputs[0]).get(layer, 0).bit_count()
+
+    def _pools_above(self, to: str) -> dict[str, int]:
+        """Value name -> the max pools between it and ``to``, as bits, for every value that ``to`` reaches."""
+        with self._lock:
+            if to not in self._crossed:
+                found = {to: 0}
+                for node in self.model.graph.nodes:
+                    before = [found[i] for i in node.inputs if i in found]
+                    if before:
+                        bits = 1 << list(self._pools).index(node.name) if node.name in self._pools else 0
+                        for name in before:
+                            bits |= name
+                        found.update((output, bits) for output in node.outputs if output)
+                self._crossed[to] = found
+            return self._crossed[to]
 
     # -- capture and walk ---------------------------------------------------------------------------------------------
 
@@ -253,40 +235,50 @@ class Engine:
             A capture that holds all of it. A later call on the same input may add to it.
         """
         with self._lock:
-            found = self._captures.get(feeds.digest)
-            if found is None:
-                geometry = self.geometry(feeds)
-                batch = self.model.graph.values[feeds.of].batch_axis
-                images = 1 if batch is None else feeds.arrays[feeds.of].shape[batch]
-                found = Capture(geometry, images)
-            missing_values = {v for v in values if v not in found.values}
-            missing_masks = {m for m in masks if m not in found.masks and m not in found.values} - missing_values
-            missing_switches = {s for s in switches if s not in found.switches}
-            if missing_values or missing_masks or missing_switches:
-                self._fill(found, feeds, missing_values, missing_masks, missing_switches)
+            found, wanted = self._missing(feeds, values, masks, switches)
+            if wanted.plan is not None:
+                self._fill(found, feeds, wanted)
             self._captures.put(feeds.digest, found)
             return found
 
-    def _fill(self, capture: Capture, feeds: Feeds, values: set[str], masks: set[str], switches: set[str]) -> None:
+    def opening(self, feeds: Feeds, route: Route, also: Iterable[str] = ()) -> Iterator[None]:
+        """Makes the session that ``captured_for`` will need, in stages; the caller may give up between them."""
+        with self._lock:
+            plan = self._missing(feeds, route.values | set(also), route.masks, route.switches)[1].plan
+        if plan is not None:
+            yield from self._forward.opening(plan, feeds)
+
+    def _missing(
+        self, feeds: Feeds, values: Iterable[str], masks: Iterable[str], switches: Iterable[str]
+    ) -> tuple[Capture, _Wanted]:
+        """The capture of an input as far as there is one, and what it lacks."""
         graph = self.model.graph
-        direct: set[str] = set()
-        derived: set[str] = set()
-        for name in switches:
-            pool = self._pools[name]
-            trusted = believed(pool, graph.values[pool.inputs[0]].dtype, self._device)
-            (direct if trusted else derived).add(name)
-        sources = {self._pools[name].inputs[0] for name in derived}
-        plan = Plan(frozenset(values | masks | sources), frozenset(direct))
-        found = self._forward(plan, feeds)
-        for name in values:
+        found = self._captures.get(feeds.digest)
+        if found is None:
+            batch = graph.values[feeds.of].batch_axis
+            images = 1 if batch is None else feeds.arrays[feeds.of].shape[batch]
+            found = Capture(self.geometry(feeds), images)
+        missing = {v for v in values if v not in found.values}
+        signs = {m for m in masks if m not in found.masks and m not in found.values} - missing
+        pools = [self._pools[s] for s in switches if s not in found.switches]
+        direct = {p.name for p in pools if believed(p, graph.values[p.inputs[0]].dtype, self._device)}
+        derived = {p.name for p in pools} - direct
+        sinks = missing | signs | {self._pools[name].inputs[0] for name in derived}
+        plan = Plan(frozenset(sinks), frozenset(direct)) if sinks or direct else None
+        return found, _Wanted(plan, missing, signs, direct, derived)
+
+    def _fill(self, capture: Capture, feeds: Feeds, wanted: _Wanted) -> None:
+        assert wanted.plan is not None
+        found = self._forward.run(wanted.plan, feeds)
+        for name in wanted.values:
             capture.values[name] = dense(_float32(found[name]).to(self._device.torch))
-        for name in masks:
+        for name in wanted.masks:
             capture.masks[name] = dense(sign(found[name]).to(self._device.torch))
-        for name in direct:
+        for name in wanted.direct:
             pool = self._pools[name]
             extents = list(capture.geometry.shapes[pool.inputs[0]][2:])
             capture.switches[name] = dense(from_indices(found[switch_name(name)], pool, extents))
-        for name in derived:
+        for name in wanted.derived:
             pool = self._pools[name]
             capture.switches[name] = dense(from_input(_float32(found[pool.inputs[0]]), pool))
 

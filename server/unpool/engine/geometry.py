@@ -10,7 +10,7 @@ import numpy as np
 
 from unpool.engine.boxes import Boxes, Planes
 from unpool.graph.errors import PreconditionError
-from unpool.graph.intervals import Broadcast, Intervals, Sliding
+from unpool.graph.intervals import AxisWindow, Broadcast, Intervals, Sliding
 from unpool.graph.model import OTHER, Graph, Node, Value
 from unpool.ops import AxisWindows, Operand, find
 from unpool.ops.base import whole
@@ -123,24 +123,81 @@ class Geometry:
         Raises:
             PreconditionError: the layer is not computed from ``to``.
         """
+        known = self._fields(to).get(layer)
+        if known is None:
+            raise PreconditionError(f"layer '{layer}' is not computed from '{to}'")
+        if any(field is None for field in known.values()):
+            return self._probed(layer, to)
+        return tuple(field for field in known.values() if field is not None)
+
+    @cached_property
+    def _known_fields(self) -> dict[str, dict[str, dict[int, Field | None]]]:
+        return {}
+
+    def _fields(self, to: str) -> dict[str, dict[int, Field | None]]:
+        """The fields of every value above ``to`` in one pass over the graph.
+
+        Through sliding windows a field moves evenly: its stride, offset and size compose. ``None`` stands where it
+        does not, and only probing tells.
+        """
+        if to in self._known_fields:
+            return self._known_fields[to]
+        sink = self.plane(to)
+        found: dict[str, dict[int, Field | None]] = {to: {s: Field(1, 1, 0, False) for s in sink}}
+        for node in self.graph.nodes:
+            windows = self.windows(node)
+            for output in node.outputs:
+                for name, along in zip(node.inputs, windows, strict=True):
+                    if name not in found or output not in self.shapes:
+                        continue
+                    seen = {s: _through(found[name][s], s in self.plane(output), along.get(s), sink[s]) for s in sink}
+                    if output in found:
+                        seen = {s: _joined(found[output][s], seen[s], sink[s]) for s in sink}
+                    found[output] = seen
+        self._known_fields[to] = found
+        return found
+
+    def _probed(self, layer: str, to: str) -> tuple[Field, ...]:
+        """The field read off three neighbouring units."""
         plane, sink = self.plane(layer), self.plane(to)
         probes = [0, 1, 2]
         boxes = Boxes(
             {s: np.minimum(probes, n - 1).astype(np.int64) for s, n in plane.items()}, dict.fromkeys(plane, 1), 3
         )
         seen = self.seen(layer, boxes, to)
-        if seen is None:
-            raise PreconditionError(f"layer '{layer}' is not computed from '{to}'")
+        assert seen is not None
         fields = []
         for s, extent in sink.items():
             first, second, third = (int(x) for x in seen.origins[s])
             even = s in plane and plane[s] > 1 and (plane[s] == 2 or second - first == third - second)
             full = bool((seen.origins[s] <= 0).all() and (seen.origins[s] + seen.sizes[s] >= extent).all())
-            fixed = full and second == first
-            fields.append(Field(seen.sizes[s], 0 if fixed or not even else second - first, first, fixed))
+            if full and second == first:
+                fields.append(Field(extent, 0, 0, True))
+            else:
+                fields.append(Field(seen.sizes[s], second - first if even else 0, first, False))
         return tuple(fields)
 
 
-def local(windows: AxisWindows, index: int) -> bool:
-    """Whether the walk can cross a node on boxes along an axis."""
-    return isinstance(windows.get(index), Sliding | Broadcast)
+def _through(field: Field | None, kept: bool, window: AxisWindow | None, extent: int) -> Field | None:
+    """The field behind one node, from the field before it."""
+    if window is None or not kept or (field is not None and field.whole):
+        return Field(extent, 0, 0, True)
+    if field is None or not isinstance(window, Sliding):
+        return None
+    return Field(
+        field.size + (window.extent - 1) * field.stride,
+        field.stride * window.stride,
+        field.offset - window.pad * field.stride,
+        False,
+    )
+
+
+def _joined(first: Field | None, second: Field | None, extent: int) -> Field | None:
+    """The field behind a join of two branches."""
+    for field in (first, second):
+        if field is not None and field.whole:
+            return Field(extent, 0, 0, True)
+    if first is None or second is None or first.stride != second.stride:
+        return None
+    offset = min(first.offset, second.offset)
+    return Field(max(first.offset + first.size, second.offset + second.size) - offset, first.stride, offset, False)

@@ -27,6 +27,11 @@ class Plan:
     sources: frozenset[str] = frozenset()
     shapes: frozenset[str] = frozenset()
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is wanted."""
+        return not (self.sinks or self.switches or self.shapes)
+
 
 @dataclass(frozen=True, eq=False)
 class Step:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unpool.engine.devices import Device
 from unpool.engine.plan import Plan
-from unpool.graph.errors import ModelError
+from unpool.graph.errors import ModelError, PreconditionError
 from unpool.graph.model import Array
 
 _SHARED_BYTES = 1024
@@ -54,27 +54,20 @@ class Sessions:
         self._weights: dict[str, ort.OrtValue] = {}
         self._arrays: dict[str, Array] = {}
 
-    def get(self, plan: Plan, *, optimised: bool = True, check: Callable[[Session], bool] | None = None) -> Session:
-        """The session for a plan.
-
-        Args:
-            plan: what it is to give.
-            optimised: whether ONNX Runtime may fuse; sessions that may not are made anew each time.
-            check: asked once, when the session is new; where it says no, an unoptimised session takes its place.
-        """
-        if not optimised:
-            return self._create(plan, optimised=False)
+    def find(self, plan: Plan) -> Session | None:
+        """The session that is kept for a plan, if any."""
         with self._lock:
-            if (session := self._sessions.get(plan)) is not None:
+            if plan in self._sessions:
                 self._sessions.move_to_end(plan)
-                return session
-            session = self._create(plan, optimised=True)
-            if check is not None and not check(session):
-                session = self._create(plan, optimised=False)
+            return self._sessions.get(plan)
+
+    def keep(self, plan: Plan, session: Session) -> None:
+        """Keeps a session; the least recently used goes where there are too many."""
+        with self._lock:
             self._sessions[plan] = session
+            self._sessions.move_to_end(plan)
             while len(self._sessions) > self._limit:
                 self._sessions.popitem(last=False)
-            return session
 
     def close(self) -> None:
         """Lets go of every session and weight."""
@@ -83,7 +76,17 @@ class Sessions:
             self._weights.clear()
             self._arrays.clear()
 
-    def _create(self, plan: Plan, optimised: bool) -> Session:
+    def create(self, plan: Plan, *, optimised: bool = True) -> Session:
+        """A new session for a plan.
+
+        Args:
+            plan: what it is to give.
+            optimised: whether ONNX Runtime may fuse.
+
+        Raises:
+            ModelError: ONNX Runtime does not take the model.
+            PreconditionError: the session fell back to another provider.
+        """
         cut = self._cut(plan)
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
@@ -152,7 +155,7 @@ def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dic
     """Runs a session; what it gives stays in the device's memory and passes to torch by DLPack.
 
     Raises:
-        ModelError: ONNX Runtime fails on this input.
+        PreconditionError: ONNX Runtime fails on this input.
     """
     binding = session.run.io_binding()
     for name in session.inputs:
@@ -163,7 +166,7 @@ def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dic
     try:
         session.run.run_with_iobinding(binding)
     except Exception as error:  # ONNX Runtime raises a private type per status code
-        raise ModelError(f"ONNX Runtime fails on this input: {_first_line(error)}") from error
+        raise PreconditionError(f"ONNX Runtime fails on this input: {_first_line(error)}") from error
     values = binding.get_outputs()
     return {name: _to_torch(value) for name, value in zip(session.outputs, values, strict=True)}
 

@@ -20,7 +20,9 @@ class EngineSettings:
         threads: threads for ONNX Runtime and for torch, which take turns; ``None`` is one per core.
         capture_bytes: how much captured data is kept over all inputs.
         piece_bytes: how much signal the walk carries at once.
-        piece_seconds: about how long a piece of work may take.
+        piece_operations: about how many multiply-adds a piece of work may take; counted, not timed, so that the same
+            question is cut into the same pieces and answered with the same bytes each time. A quarter of a second on
+            two cores.
         sessions: how many capture sessions are kept.
         verify: check every new capture session against an unoptimised one on its first input.
     """
@@ -29,7 +31,7 @@ class EngineSettings:
     threads: int | None = None
     capture_bytes: int = 512 << 20
     piece_bytes: int = 24 << 20
-    piece_seconds: float = 0.25
+    piece_operations: float = 16e9
     sessions: int = 8
     verify: bool = True
 

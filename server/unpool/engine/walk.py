@@ -13,10 +13,9 @@ from torch import Tensor
 from unpool.engine.boxes import Boxes, Ints, Planes, move, zero_outside
 from unpool.engine.captures import Capture
 from unpool.engine.crossing import Site
-from unpool.engine.geometry import local
 from unpool.engine.plan import Route, Step
 from unpool.engine.weights import Weights
-from unpool.graph.intervals import POINTWISE, Broadcast
+from unpool.graph.intervals import POINTWISE, Broadcast, Sliding
 from unpool.ops import AxisWindows
 
 _TICK_SECONDS = 0.05
@@ -102,7 +101,7 @@ class Walker:
     def _boxes(self, step: Step, arrived: Mapping[str, Signal], count: int) -> tuple[Boxes, dict[str, Boxes]]:
         """The outputs' boxes, widened where the node cannot be crossed locally, and the inputs' natural boxes."""
         geometry = self.capture.geometry
-        windows = geometry.windows(step.node)
+        windows = self._windows(step)
         first = next(iter(arrived))
         plane = geometry.plane(first)
         outer: Boxes | None = None
@@ -130,21 +129,31 @@ class Walker:
         }
         return outer, inner
 
+    def _windows(self, step: Step) -> Sequence[AxisWindows]:
+        """The windows that a step can be crossed through on boxes; an axis without one takes the whole plane.
+
+        A vector-Jacobian product runs the forward on the box, which is right only where no neighbour is read; and
+        through windows that widen (transposed, resampled) boxes would not stay of one size.
+        """
+        found = []
+        for along in self.capture.geometry.windows(step.node):
+            usable = {s: w for s, w in along.items() if isinstance(w, Sliding | Broadcast)}
+            if not step.rule.exact:
+                usable = {s: w for s, w in usable.items() if w == POINTWISE or isinstance(w, Broadcast)}
+            found.append(usable)
+        return found
+
     def _local(self, step: Step, windows: Sequence[AxisWindows], index: int) -> bool:
+        """Whether a step can be crossed on boxes along an axis."""
         geometry = self.capture.geometry
-        wanted = {name for name, due in zip(step.node.inputs, step.wanted, strict=True) if due}
-        for name, along in zip(step.node.inputs, windows, strict=True):
+        for name, wanted, along in zip(step.node.inputs, step.wanted, windows, strict=True):
             if name not in geometry.shapes:
                 continue
             if index not in geometry.plane(name):
                 # A layout operator that makes this axis out of others; a captured operand is merely broadcast.
-                if name in wanted:
+                if wanted:
                     return False
-                continue
-            if not local(along, index):
-                return False
-            # The vector-Jacobian product runs the forward on the box, which is right only where no neighbour is read.
-            if not step.rule.exact and along[index] != POINTWISE and not isinstance(along[index], Broadcast):
+            elif index not in along:
                 return False
         return True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from unpool.engine import Boxes, Capture, Engine, Feeds, Piece, Policy, Route, Signal
+from unpool.engine import Boxes, Capture, Engine, Feeds, Piece, Policy, Route, Signal, multiply_adds
 from unpool.graph import Layer, Value
 from unpool.graph.errors import InvalidArgumentError, OutOfRangeError, PreconditionError
 from unpool.methods.requests import (
@@ -50,8 +49,8 @@ def project(engine: Engine, feeds: Feeds, request: ProjectionRequest) -> Iterato
         request: what to project, and how.
 
     Yields:
-        The header; then projections as they are ready; ``None`` between two pieces of work, when the caller may pause
-        or give up.
+        The header, then projections as they are ready; ``None`` between two pieces of work, before the header too, when
+        the caller may pause or give up.
 
     Raises:
         NotFoundError: unknown layer or tensor.
@@ -64,7 +63,9 @@ def project(engine: Engine, feeds: Feeds, request: ProjectionRequest) -> Iterato
     layer = engine.model.layers.find(request.layer)
     to = engine.resolve(request.to, feeds.of)
     route = engine.route([layer.name], [to], request.policy)
-    capture = engine.captured_for(feeds, route, also=(layer.name, layer.rank_name))
+    taps = (layer.name, layer.rank_name)
+    yield from engine.opening(feeds, route, taps)
+    capture = engine.captured_for(feeds, route, taps)
     if capture.images != 1:
         raise InvalidArgumentError("tensor", f"a projection takes one image at a time, not {capture.images}")
     units = _choose(layer, engine.model.graph.values[layer.name], capture, request)
@@ -186,11 +187,11 @@ def _pick_positions(
 def _pieces(
     engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, units: _Units
 ) -> Iterator[Projection | None]:
-    """Walks the units in pieces that grow until they take long enough."""
+    """Walks the units in pieces that grow, so that the first result comes soon, up to a size that bounds their time."""
     done, size = 0, 1
+    limit = _most_units(engine, layer, to, route, capture, units)
     while done < len(units):
         chosen = np.arange(done, min(done + size, len(units)))
-        began = time.monotonic()
         seed = _seed(layer, capture, units, chosen)
         images = np.zeros(len(chosen), np.int64)
         for piece in engine.walk(route, capture, {layer.name: seed}, images):
@@ -199,9 +200,15 @@ def _pieces(
                 continue
             yield from _results(to, layer, capture, units, chosen, seed.boxes, piece)
         done += len(chosen)
-        if time.monotonic() - began < engine.settings.piece_seconds / 2:
-            size *= 2
+        size = min(2 * size, limit)
         yield None
+
+
+def _most_units(engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, units: _Units) -> int:
+    """How many units a piece may have: by operations in their boxes, so that it is the same each time."""
+    one = _seed(layer, capture, units, np.zeros(1, np.int64)).boxes
+    operations = multiply_adds(route, capture.geometry, layer.name, one, to, clipped=False)
+    return max(1, int(engine.settings.piece_operations / max(operations, 1.0)))
 
 
 def _seed(layer: Layer, capture: Capture, units: _Units, chosen: Ints) -> Signal:

@@ -1,0 +1,81 @@
+"""Forward runs: a plan's session, made in stages and checked once, and what it gives as torch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unpool.engine.devices import Device
+from unpool.engine.feeds import Feeds
+from unpool.engine.plan import Plan
+from unpool.engine.sessions import Sessions, execute
+from unpool.engine.settings import EngineSettings
+from unpool.engine.verification import agree
+from unpool.graph import Model
+
+
+class Forward:
+    """Runs plans of one model on one device."""
+
+    def __init__(self, model: Model, device: Device, settings: EngineSettings) -> None:
+        self._graph = model.graph
+        self._device = device
+        self._verify = settings.verify
+        self._sessions = Sessions(model.runtime, device, threads=settings.thread_count, limit=settings.sessions)
+
+    def close(self) -> None:
+        """Lets go of every session and weight."""
+        self._sessions.close()
+
+    def prepare(self) -> None:
+        """Makes the plain session, from the model's inputs to its outputs."""
+        plan = Plan(frozenset(self._graph.outputs))
+        if self._sessions.find(plan) is None:
+            self._sessions.keep(plan, self._sessions.create(plan))
+
+    def opening(self, plan: Plan, feeds: Feeds) -> Iterator[None]:
+        """Makes the session of a plan, unless there is one; pauses between its stages.
+
+        A session with taps is checked on its first input against one that may not fuse anything, which takes its place
+        where the two disagree.
+        """
+        plan = self._computed(plan)
+        if plan.empty or self._sessions.find(plan) is not None:
+            return
+        session = self._sessions.create(plan)
+        yield
+        if self._verify and not plan.sinks <= set(self._graph.outputs):
+            found = execute(session, feeds.arrays, self._device)
+            yield
+            plain = self._sessions.create(plan, optimised=False)
+            yield
+            if not agree(found, execute(plain, feeds.arrays, self._device)):
+                session = plain
+            yield
+        self._sessions.keep(plan, session)
+
+    def run(self, plan: Plan, feeds: Feeds) -> dict[str, Tensor]:
+        """Runs a plan; what it asks of inputs and constants is given as it is.
+
+        Returns:
+            Name -> tensor for every sink, and under ``switch_name`` and ``shape_name`` what else the plan asks for.
+        """
+        constants, inputs = self._graph.constants, set(self._graph.inputs)
+        given = {n: torch.from_numpy(np.ascontiguousarray(feeds.arrays[n])) for n in plan.sinks & inputs}
+        given |= {n: torch.from_numpy(constants[n].numpy().copy()) for n in plan.sinks if n in constants}
+        plan = self._computed(plan)
+        if plan.empty:
+            return given
+        for _ in self.opening(plan, feeds):
+            pass
+        session = self._sessions.find(plan)
+        assert session is not None
+        return execute(session, feeds.arrays, self._device) | given
+
+    def _computed(self, plan: Plan) -> Plan:
+        """The plan without what needs no run."""
+        known = {n for n in plan.sinks if n in self._graph.inputs or n in self._graph.constants}
+        return Plan(plan.sinks - known, plan.switches, plan.sources, plan.shapes)
