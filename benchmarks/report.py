@@ -101,7 +101,9 @@ def seconds(work: Callable[[], object], *, runs: int = 3, warm: int = 1) -> floa
 
 
 def paired(first: Callable[[], object], second: Callable[[], object], *, runs: int = 5) -> tuple[float, float, float]:
-    """Two pieces of work in turn, so that a drifting machine strikes both: median times, and the median of their ratios."""
+    """Two pieces of work in turn, so that a drifting machine strikes both: median times, and the median of their
+    ratios.
+    """
     first(), second()
     times: list[tuple[float, float]] = []
     for _ in range(runs):

@@ -30,7 +30,7 @@ class EngineSettings:
     device: str = "auto"
     threads: int | None = None
     capture_bytes: int = 512 << 20
-    piece_bytes: int = 24 << 20
+    piece_bytes: int = 8 << 20
     piece_operations: float = 16e9
     sessions: int = 8
     verify: bool = True
