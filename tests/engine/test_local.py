@@ -16,7 +16,9 @@ from unpool.engine.walk import Walker
 
 _Network = tuple[bytes, npt.NDArray[np.float32], list[tuple[str, tuple[int, ...]]]]
 _SETTINGS = EngineSettings(device="cpu", threads=1, verify=False)
-_RUN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+_RUN = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 def _subject(network: _Network) -> Subject:
@@ -46,7 +48,7 @@ def test_projection_of_a_random_network_equals_the_plain_reverse_pass_and_the_wh
     signal = one_hot((1, *shape), units, starts)
     planes = arrived(engine, route, capture, {name: whole(engine, feeds, name, signal)})
     close(local, planes)
-    follow(subject.recording, engine, capture, route)
+    follow(subject.recording, engine, feeds, capture, route)
     close(local, deconvnet.reverse(subject.recording, name, signal, policy.value))
 
 
@@ -71,7 +73,9 @@ def test_pieces_of_any_size_and_units_one_by_one_give_the_same(
         )
         arrivals = [p.units.tolist() for p in pieces if p is not None]
         assert sorted(sum(arrivals, [])) == list(range(7))
-        small = Subject("random", network[0], network[1], EngineSettings("cpu", 1, piece_bytes=piece_bytes, verify=False))
+        small = Subject(
+            "random", network[0], network[1], EngineSettings("cpu", 1, piece_bytes=piece_bytes, verify=False)
+        )
         close(arrived(small.engine, route, capture, {name: seed(engine, feeds, name, units, starts)}), together)
 
 
@@ -97,7 +101,9 @@ def test_two_seeds_at_once_give_the_sum_of_two_walks(network: _Network, data: st
 
 @settings(_RUN, max_examples=20)
 @given(network=networks(), data=st.data(), policy=st.sampled_from(Policy))
-def test_a_walk_to_a_tensor_on_the_way_equals_the_plain_one(network: _Network, data: st.DataObject, policy: Policy) -> None:
+def test_a_walk_to_a_tensor_on_the_way_equals_the_plain_one(
+    network: _Network, data: st.DataObject, policy: Policy
+) -> None:
     subject = _subject(network)
     engine, feeds = subject.engine, subject.feeds
     name, shape = network[2][-1]
@@ -107,7 +113,7 @@ def test_a_walk_to_a_tensor_on_the_way_equals_the_plain_one(network: _Network, d
     route = engine.route([name], [to], policy)
     capture = subject.capture(route)
     ours = arrived(engine, route, capture, {name: seed(engine, feeds, name, units, [1.0, 1.0])})
-    follow(subject.recording, engine, capture, route)
+    follow(subject.recording, engine, feeds, capture, route)
     theirs = deconvnet.reverse(subject.recording, name, one_hot((1, *shape), units, [1.0, 1.0]), policy.value, to)
     close(ours, theirs)
 

@@ -35,6 +35,7 @@ class _Units:
     ranks: Floats
     starts: Floats
     maps: bool
+    patterned: bool
 
     def __len__(self) -> int:
         return len(self.channels)
@@ -142,7 +143,9 @@ def _choose(layer: Layer, value: Value, capture: Capture, request: ProjectionReq
     if start is Start.VALUE:
         starts = np.full_like(activations, request.start_value)
     maps = request.positions is Positions.MAP and bool(plane)
-    return _Units(channels, positions, activations, flat_ranks[channels, where], starts, maps)
+    return _Units(
+        channels, positions, activations, flat_ranks[channels, where], starts, maps, start is Start.ACTIVATION
+    )
 
 
 def _pick_channels(request: ProjectionRequest, strongest: Floats) -> Ints:
@@ -242,8 +245,7 @@ def _seed(layer: Layer, capture: Capture, units: _Units, chosen: Ints) -> Signal
         if units.maps:
             map_ = whole[tuple(source)]
             # Only a start at the activation keeps the map's own pattern; any other is the same everywhere.
-            same = units.starts[unit] == units.activations[unit]
-            signal[tuple(index)] = map_ if same else torch.full_like(map_, float(units.starts[unit]))
+            signal[tuple(index)] = map_ if units.patterned else torch.full_like(map_, float(units.starts[unit]))
             continue
         for column, axis in enumerate(axes):
             index[axis] = 0 if axis in value.spatial_axes.values() else int(units.positions[unit, column])
