@@ -1,0 +1,150 @@
+"""Questions that have no answer, and what they are told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from tests.engine.networks import Net
+from tests.methods.small import asked, engine_of, feeds_of, rectified
+
+from unpool.engine import Engine, Feeds, Policy
+from unpool.graph.errors import InvalidArgumentError, NotFoundError, OutOfRangeError, PreconditionError
+from unpool.methods import ProjectionRequest, capture, classify
+
+
+def _picture(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.random.default_rng(0).standard_normal(shape or (1, 3, 12, 12)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return engine_of(rectified())
+
+
+@pytest.fixture(scope="module")
+def feeds(engine: Engine) -> Feeds:
+    return feeds_of(engine, _picture())
+
+
+def test_an_unknown_layer_is_answered_with_the_nearest_names(engine: Engine, feeds: Feeds) -> None:
+    with pytest.raises(NotFoundError) as refused:
+        asked(engine, feeds, ProjectionRequest("t44", top=1))
+    assert "t4" in refused.value.nearest and "t44" in str(refused.value)
+
+
+def test_an_unknown_sink_is_answered_with_the_nearest_names(engine: Engine, feeds: Feeds) -> None:
+    with pytest.raises(NotFoundError) as refused:
+        asked(engine, feeds, ProjectionRequest("t4", top=1, to="tt1"))
+    assert "t1" in refused.value.nearest
+
+
+def test_a_constant_is_no_place_for_a_signal_to_end(engine: Engine, feeds: Feeds) -> None:
+    with pytest.raises(PreconditionError, match="constant"):
+        asked(engine, feeds, ProjectionRequest("t4", top=1, to="w0"))
+
+
+@pytest.mark.parametrize("channel", [6, 100, -1])
+def test_a_channel_outside_is_told_the_range(engine: Engine, feeds: Feeds, channel: int) -> None:
+    with pytest.raises(OutOfRangeError, match="0 to 5") as refused:
+        asked(engine, feeds, ProjectionRequest("t4", channels=(0, channel)))
+    assert refused.value.field == "channels[1]"
+
+
+@pytest.mark.parametrize("position", [(6, 0), (0, 6), (-1, 0)])
+def test_a_position_outside_is_told_the_plane(engine: Engine, feeds: Feeds, position: tuple[int, int]) -> None:
+    with pytest.raises(OutOfRangeError, match=r"\(6, 6\)") as refused:
+        asked(engine, feeds, ProjectionRequest("t4", (0,), positions=((0, 0), position)))
+    assert refused.value.field == "positions[1]"
+
+
+@pytest.mark.parametrize("position", [(1,), (1, 1, 1), ()])
+def test_a_position_of_another_rank_is_refused(engine: Engine, feeds: Feeds, position: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidArgumentError, match="2 axes") as refused:
+        asked(engine, feeds, ProjectionRequest("t4", (0,), positions=(position,)))
+    assert refused.value.field == "positions[0]"
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (ProjectionRequest("t4"), "channels"),
+        (ProjectionRequest("t4", top=-1), "channels"),
+        (ProjectionRequest("t4", (1,), top=1), "top"),
+        (ProjectionRequest("t4", (1,), positions=()), "positions"),
+    ],
+)
+def test_an_empty_or_double_question_is_refused(
+    engine: Engine, feeds: Feeds, request_: ProjectionRequest, field: str
+) -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        asked(engine, feeds, request_)
+    assert refused.value.field == field
+
+
+def test_two_images_at_once_are_refused() -> None:
+    engine = engine_of(rectified(("n", 3, 12, 12)))
+    with pytest.raises(InvalidArgumentError, match="one image"):
+        asked(engine, feeds_of(engine, _picture(2, 3, 12, 12)), ProjectionRequest("t4", top=1))
+
+
+def test_an_input_with_nan_is_refused_before_anything_runs(engine: Engine) -> None:
+    with pytest.raises(InvalidArgumentError, match="NaN"):
+        asked(engine, feeds_of(engine, np.full((1, 3, 12, 12), np.nan, np.float32)), ProjectionRequest("t4", top=1))
+
+
+def test_a_layer_below_the_sink_is_not_computed_from_it(engine: Engine, feeds: Feeds) -> None:
+    with pytest.raises(PreconditionError, match="'t1' is not computed from 't3'"):
+        asked(engine, feeds, ProjectionRequest("t1", top=1, to="t3"))
+
+
+def _two_inputs() -> bytes:
+    """``ya`` is computed from ``a`` alone, ``yb`` from ``b`` alone."""
+    net = Net(np.random.default_rng(0), (3, 6, 6))
+    nodes = [
+        helper.make_node("Conv", [x, net.normal(2, 3, 3, 3)], [f"y{x}"], name=f"conv_{x}", pads=[1] * 4) for x in "ab"
+    ]
+    shapes = {"a": 3, "b": 3, "ya": 2, "yb": 2}
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, 6, 6]) for n, c in shapes.items()]
+    graph = helper.make_graph(nodes, "two", infos[:2], infos[2:], net.weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def test_a_layer_that_the_looked_at_input_does_not_reach_is_refused() -> None:
+    engine = engine_of(_two_inputs())
+    arrays = {"a": _picture(1, 3, 6, 6), "b": _picture(1, 3, 6, 6)}
+    with pytest.raises(PreconditionError, match="'yb' is not computed from 'a'"):
+        asked(engine, Feeds(arrays, "a"), ProjectionRequest("yb", top=1))
+    assert asked(engine, Feeds(arrays, "b"), ProjectionRequest("yb", top=1))[1]
+
+
+@pytest.mark.parametrize("policy", Policy, ids=lambda p: p.value)
+def test_a_node_that_no_signal_can_cross_is_named(policy: Policy) -> None:
+    net = Net(np.random.default_rng(0), (3, 6, 6))
+    net.add("Conv", ["x", net.normal(2, 3, 3, 3)], pads=[1] * 4)
+    net.nodes.append(helper.make_node("Det", [net.current], ["det"], name="the_determinant"))
+    net.nodes.append(helper.make_node("Unsqueeze", ["det", net.weight(np.array([2, 3]))], ["back"]))
+    net.nodes.append(helper.make_node("Conv", ["back", net.normal(3, 2, 1, 1)], ["last"]))
+    net.current = "last"
+    engine = engine_of(net.model((1, 3, 6, 6)))
+    feeds = feeds_of(engine, _picture(1, 3, 6, 6))
+    with pytest.raises(PreconditionError, match="the_determinant") as refused:
+        asked(engine, feeds, ProjectionRequest("last", top=1, policy=policy))
+    assert refused.value.node == "the_determinant"
+    assert asked(engine, feeds, ProjectionRequest("t0", top=1, policy=policy))[1], "what lies below is served"
+
+
+def test_a_capture_of_no_layers_or_unknown_ones_is_refused(engine: Engine, feeds: Feeds) -> None:
+    with pytest.raises(InvalidArgumentError, match="at least one"):
+        list(capture(engine, feeds, []))
+    with pytest.raises(NotFoundError):
+        list(capture(engine, feeds, ["t1", "nowhere"]))
+
+
+def test_an_unknown_output_or_no_classes_are_refused(engine: Engine, feeds: Feeds) -> None:
+    with pytest.raises(NotFoundError):
+        classify(engine, feeds, top=1, output="scores")
+    with pytest.raises(InvalidArgumentError):
+        classify(engine, feeds, top=0)
+    with pytest.raises(PreconditionError, match="class scores"):
+        classify(engine, feeds, top=1)
