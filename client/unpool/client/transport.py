@@ -14,6 +14,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # The server's limit is the one that counts: it refuses with a reason, where a limit here would just cut the call.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
+    # Signals fit the flow-control window as they come.
+    ("grpc.http2.lookahead_bytes", 4 << 20),
 )
 
 

@@ -107,15 +107,14 @@ def _start(request: ProjectionRequest) -> Start:
     return Start.ACTIVATION if request.policy is Policy.DECONVNET else Start.ONE
 
 
-def _channels_first(values: torch.Tensor, value: Value) -> Floats:
-    """A layer of one image as (C, *plane axes)."""
+def _channels_first(values: torch.Tensor, value: Value) -> torch.Tensor:
+    """A layer of one image as (C, *plane axes); a view."""
     assert value.channel_axis is not None
+    channel = value.channel_axis
     if value.batch_axis is not None:
         values = values.select(value.batch_axis, 0)
-    moved = values.movedim(
-        value.channel_axis - (0 if value.batch_axis is None else value.batch_axis < value.channel_axis), 0
-    )
-    return moved.float().numpy(force=True)
+        channel -= value.batch_axis < channel
+    return values.movedim(channel, 0)
 
 
 def _choose(layer: Layer, value: Value, capture: Capture, request: ProjectionRequest) -> _Units:
@@ -126,26 +125,24 @@ def _choose(layer: Layer, value: Value, capture: Capture, request: ProjectionReq
     ranks = _channels_first(capture.values[layer.rank_name], value)
     if ranks.shape != values.shape:
         ranks = values
-    count, plane = values.shape[0], values.shape[1:]
-    flat_ranks = ranks.reshape(count, -1)
+    plane = tuple(values.shape[1:])
+    strongest = ranks.amax(tuple(range(1, ranks.ndim))) if plane else ranks
+    asked = _pick_channels(request, strongest.numpy(force=True))
+    # Only the planes that are asked for leave the walk's memory layout.
+    rows = torch.from_numpy(asked).to(values.device)
+    flat_values = values.index_select(0, rows).reshape(len(asked), -1).numpy(force=True)
+    flat_ranks = ranks.index_select(0, rows).reshape(len(asked), -1).numpy(force=True)
     best = flat_ranks.argmax(1)
-    channels = _pick_channels(request, flat_ranks.max(1))
-    if request.positions is Positions.MAP and plane:
-        where = best[channels]
-        positions = np.empty((len(channels), 0), np.int64)
-    else:
-        mode = Positions.MAX if request.positions is Positions.MAP else request.positions
-        channels, positions = _pick_positions(mode, channels, best, plane)
-        where = np.ravel_multi_index(tuple(positions.T), plane) if plane else np.zeros(len(channels), np.int64)
-    activations = values.reshape(count, -1)[channels, where]
+    maps = request.positions is Positions.MAP and bool(plane)
+    which, positions = _pick_positions(request.positions, best, plane)
+    where = np.ravel_multi_index(tuple(positions.T), plane) if plane and not maps else best[which]
+    activations = flat_values[which, where]
     start = _start(request)
     starts = activations if start is Start.ACTIVATION else np.full_like(activations, 1.0)
     if start is Start.VALUE:
         starts = np.full_like(activations, request.start_value)
-    maps = request.positions is Positions.MAP and bool(plane)
-    return _Units(
-        channels, positions, activations, flat_ranks[channels, where], starts, maps, start is Start.ACTIVATION
-    )
+    patterned = start is Start.ACTIVATION
+    return _Units(asked[which], positions, activations, flat_ranks[which, where], starts, maps, patterned)
 
 
 def _pick_channels(request: ProjectionRequest, strongest: Floats) -> Ints:
@@ -162,16 +159,15 @@ def _pick_channels(request: ProjectionRequest, strongest: Floats) -> Ints:
     return np.argsort(-strongest, kind="stable")[: request.top].astype(np.int64)
 
 
-def _pick_positions(
-    mode: Positions | Sequence[Sequence[int]], channels: Ints, best: Ints, plane: tuple[int, ...]
-) -> tuple[Ints, Ints]:
-    """Every (channel, position) asked for: channels (U,), positions (U, plane axes)."""
-    if not plane:
-        return channels, np.empty((len(channels), 0), np.int64)
+def _pick_positions(mode: Positions | Sequence[Sequence[int]], best: Ints, plane: tuple[int, ...]) -> tuple[Ints, Ints]:
+    """Every (channel, position) asked for: indices among the channels asked for (U,), positions (U, plane axes)."""
+    each = np.arange(len(best))
+    if not plane or mode is Positions.MAP:
+        return each, np.empty((len(best), 0), np.int64)
     if mode is Positions.MAX:
-        return channels, np.stack(np.unravel_index(best[channels], plane), 1).astype(np.int64)
+        return each, np.stack(np.unravel_index(best, plane), 1).astype(np.int64)
     if isinstance(mode, Positions):
-        each = np.stack(np.unravel_index(np.arange(int(np.prod(plane))), plane), 1)
+        places = np.stack(np.unravel_index(np.arange(int(np.prod(plane))), plane), 1)
     else:
         for i, position in enumerate(mode):
             if len(position) != len(plane):
@@ -180,11 +176,10 @@ def _pick_positions(
                 )
             if any(not 0 <= p < n for p, n in zip(position, plane, strict=True)):
                 raise OutOfRangeError(f"positions[{i}]", f"{tuple(position)} is outside the plane {plane}")
-        each = np.array([tuple(p) for p in mode], np.int64)
-        if not len(each):
+        places = np.array([tuple(p) for p in mode], np.int64)
+        if not len(places):
             raise InvalidArgumentError("positions", "name at least one position")
-    repeated = np.repeat(channels, len(each))
-    return repeated, np.tile(each, (len(channels), 1)).astype(np.int64)
+    return np.repeat(each, len(places)), np.tile(places, (len(best), 1)).astype(np.int64)
 
 
 def _pieces(

@@ -88,6 +88,11 @@ class CaptureChunk:
     data: bytes
     last: bool
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the piece."""
+        return len(self.data)
+
 
 @dataclass(frozen=True)
 class ProjectHeader:
@@ -126,6 +131,11 @@ class ProjectedUnit:
     png: bytes
     magnitude: float
     completed: int
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the signal and the drawing."""
+        return (0 if self.signal is None else self.signal.nbytes) + len(self.png)
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,11 +46,13 @@ class SchedulerSettings:
     Attributes:
         admitted: how many requests may run or wait at once.
         results: how many results wait for a slow reader before its request stops getting turns.
+        result_bytes: how many bytes of results do, counted by their ``nbytes``; one larger result still fits.
         retry_seconds: what refused callers are told.
     """
 
     admitted: int = 32
-    results: int = 4
+    results: int = 64
+    result_bytes: int = 16 << 20
     retry_seconds: float = 1.0
 
 
@@ -73,18 +75,25 @@ class _End:
 class _Job(Generic[T]):
     """One admitted request. All fields but ``outbox`` belong to whoever holds the scheduler's lock."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self) -> None:
         self.pieces: Pieces[T] | None = None
-        self.room = room
+        self.waiting = 0
+        self.waiting_bytes = 0
         self.parked = False
         self.abandoned = False
         self.outbox: asyncio.Queue[T | _End] = asyncio.Queue()
 
 
+def _size(result: object) -> int:
+    """The bytes that a result holds, where it says so."""
+    size = getattr(result, "nbytes", 0)
+    return size if isinstance(size, int) else 0
+
+
 class Results(Generic[T]):
     """The results of one request, as they come."""
 
-    def __init__(self, job: _Job[T], taken: Callable[[_Job[T]], None]) -> None:
+    def __init__(self, job: _Job[T], taken: Callable[[_Job[T], int], None]) -> None:
         self._job = job
         self._taken = taken
 
@@ -94,10 +103,11 @@ class Results(Generic[T]):
             if isinstance(item, _End):
                 item.settle()
                 return
+            size = _size(item)
             yield item
             # Not at once when it is taken: a reader has room for the next when it is done with this one.
             del item
-            self._taken(self._job)
+            self._taken(self._job, size)
 
     async def one(self) -> T:
         """The only result."""
@@ -140,7 +150,7 @@ class Scheduler:
         Raises:
             ExhaustedError: too many are admitted already, or the server is shutting down.
         """
-        job: _Job[T] = _Job(self._settings.results)
+        job: _Job[T] = _Job()
         with self._turn:
             if self._closed:
                 raise _shutting_down()
@@ -217,18 +227,24 @@ class Scheduler:
             return True
         with self._turn:
             if result is not None:
-                job.room -= 1
+                job.waiting += 1
+                job.waiting_bytes += _size(result)
                 self._deliver(job, result)
-            if job.room > 0 or job.abandoned:
+            if self._has_room(job) or job.abandoned:
                 self._ready.append(job)
             else:
                 job.parked = True
         return True
 
-    def _taken(self, job: _Job[T]) -> None:
+    def _has_room(self, job: _Job[T]) -> bool:
+        return job.waiting < self._settings.results and job.waiting_bytes < self._settings.result_bytes
+
+    def _taken(self, job: _Job[T], size: int) -> None:
         with self._turn:
-            job.room += 1
-            self._unpark(job)
+            job.waiting -= 1
+            job.waiting_bytes -= size
+            if self._has_room(job):
+                self._unpark(job)
 
     def _abandon(self, job: _Job[T]) -> None:
         with self._turn:

@@ -99,6 +99,8 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", -1),
+        # A picture or a tensor fits the flow-control window as it is, instead of ten round trips of 64 KiB.
+        ("grpc.http2.lookahead_bytes", 4 << 20),
         # Two servers on one port would each get some of the calls, and nobody would know.
         ("grpc.so_reuseport", 0),
         # A peer that vanished without a word is found out, and its work ended.
