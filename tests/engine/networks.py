@@ -1,4 +1,4 @@
-"""Random small networks, written with onnx.helper: strides, pads, dilations, groups, every pool, joins, norms, both layouts."""
+"""Random small networks, written with onnx.helper: every window and pool, joins, norms, both layouts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 BLOCKS = (
-    "conv", "conv", "conv", "relu", "relu", "clip", "max", "max", "average", "bn", "lrn", "residual", "concat", "upsample",
-    "scale", "pad",
+    "conv", "conv", "conv", "relu", "relu", "clip", "max", "max", "average",
+    "bn", "lrn", "residual", "concat", "upsample", "scale", "pad",
 )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def _out(n: int, kernel: int, stride: int, before: int, after: int, dilation: in
     if span < 0:
         return 0
     count = -(-span // stride) + 1 if ceil else span // stride + 1
-    # ONNX Runtime drops a last window that begins behind the input; ONNX's own shape inference keeps it: leave such pools out.
+    # ONNX Runtime drops a last window that begins behind the input, ONNX's shape inference keeps it: no such pools.
     return 0 if ceil and (count - 1) * stride >= n + before else count
 
 

@@ -1,4 +1,4 @@
-"""What the engine's tests share: seeds, signals put back into whole planes, captures made of somebody else's forward run."""
+"""What the engine's tests share: seeds, signals put back into whole planes, captures of somebody else's forward run."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ Index = tuple[int, ...]
 RELATIVE = 1e-5
 NEAR_TIE = 1e-5
 FORWARD = 1e-4
+_SETTINGS = EngineSettings(device="cpu", threads=2)
 
 
 @dataclass(eq=False)
@@ -33,7 +34,7 @@ class Subject:
     name: str
     source: Path | bytes
     tensor: npt.NDArray[np.float32]
-    settings: EngineSettings = EngineSettings(device="cpu", threads=2)
+    settings: EngineSettings = _SETTINGS
 
     @cached_property
     def engine(self) -> Engine:
@@ -174,7 +175,7 @@ def foreign_capture(engine: Engine, feeds: Feeds, route: Route, get: Callable[[s
 
 
 def follow(recording: Recording, engine: Engine, feeds: Feeds, capture: Capture, route: Route) -> tuple[int, int]:
-    """Makes an oracle use our own masks, switches and values, once they are shown to differ from its own at near-ties only.
+    """Makes an oracle use our own masks, switches and values, once they are shown to differ at near-ties only.
 
     Returns:
         How many mask and switch places differ.
@@ -187,12 +188,12 @@ def follow(recording: Recording, engine: Engine, feeds: Feeds, capture: Capture,
     return masks, switches
 
 
-def _near(gap: npt.NDArray[np.floating], x: npt.NDArray[np.floating], what: str, noise: Callable[[], float]) -> None:
+def near(gap: npt.NDArray[np.floating], x: npt.NDArray[np.floating], what: str, noise: Callable[[], float]) -> None:
     """Asserts that gaps are near-ties: below 1e-5 of the plane's maximum, or below what the two runs' float32 leaves open."""
     scale = float(np.abs(x).max(initial=0))
     if gap.max(initial=0) <= NEAR_TIE * scale:
         return
-    # Fused and unfused sums of a deep network can lie further apart than that; but never by more than a runtime may differ.
+    # Fused and unfused sums of a deep network can lie further apart; never by more than a runtime may differ.
     bound = noise()
     assert bound <= FORWARD * scale, f"{what}: the runs lie {bound / scale:.1e} apart"
     assert gap.max() <= 2 * bound, (
@@ -224,7 +225,7 @@ def differing_masks(recording: Recording, engine: Engine, feeds: Feeds, capture:
         low, high = bounds[name]
         differ = mask != ((x > low) & (x < high))
         gap = np.minimum(np.abs(x[differ] - low), np.abs(x[differ] - high))
-        _near(gap, x, name, lambda name=name: _apart(engine, feeds, recording, name))
+        near(gap, x, name, lambda name=name: _apart(engine, feeds, recording, name))
         recording.masks[name] = mask
         count += int(differ.sum())
     return count
@@ -242,7 +243,8 @@ def flat_places(codes: npt.NDArray[np.integer], node: onnx.NodeProto, shape: Seq
     for axis in range(rank):
         outputs = np.arange(codes.shape[2 + axis]).reshape(-1, *[1] * (rank - 1 - axis))
         coordinate = outputs * strides[axis] - begins[axis] + places[axis] * dilations[axis]
-        assert (coordinate >= 0).all() and (coordinate < shape[2 + axis]).all(), "a switch points into the padding"
+        assert (coordinate >= 0).all(), "a switch points into the padding"
+        assert (coordinate < shape[2 + axis]).all(), "a switch points into the padding"
         flat = flat * shape[2 + axis] + coordinate
     return flat
 
@@ -258,7 +260,7 @@ def differing_switches(recording: Recording, engine: Engine, feeds: Feeds, captu
         theirs = recording.indices[node.outputs[0]]
         differ = ours != theirs
         gap = np.abs(x.ravel()[ours[differ]] - x.ravel()[theirs[differ]])
-        _near(gap, x, node.name, lambda name=proto.input[0]: _apart(engine, feeds, recording, name))
+        near(gap, x, node.name, lambda name=proto.input[0]: _apart(engine, feeds, recording, name))
         recording.indices[node.outputs[0]] = ours
         count += int(differ.sum())
     return count

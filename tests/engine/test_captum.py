@@ -16,6 +16,7 @@ from tests.engine.support import (
     arrived,
     close,
     foreign_capture,
+    near,
     seed,
     units_at,
 )
@@ -50,8 +51,16 @@ def _pair(name: str) -> _Pair:
         subject = Subject(name, zoo.path(name), zoo.tensor(name))
         twin, straight = zoo.twin(name), zoo.twin(name, straight_lrn=True)
     values: dict[str, torch.Tensor] = {subject.feeds.of: torch.from_numpy(subject.tensor)}
+    producers = subject.engine.model.graph.producers
+
+    def keep(tensor: str, given: torch.Tensor, result: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+        values[tensor] = _first(result)
+        # Sums and concatenations are no modules: they are seen where they go in.
+        if tensor in producers:
+            values.setdefault(producers[tensor].inputs[0], given.detach())
+
     hooks = [
-        layer.register_forward_hook(lambda _, given, result, tensor=tensor: values.update({tensor: _first(result)}))
+        layer.register_forward_hook(lambda _, given, result, tensor=tensor: keep(tensor, given[0], result))
         for tensor, layer in twin.layers.items()
     ]
     with torch.no_grad():
@@ -126,15 +135,12 @@ def test_the_twins_masks_and_switches_equal_ours_except_at_near_ties(
     for name in route.masks:
         differ = (ours.mask(name) != theirs.mask(name)).numpy()
         x = subject_value(pair, producers[name].inputs[0])
-        assert (np.abs(x[differ]) <= 1e-5 * np.abs(x).max()).all(), name
+        near(np.abs(x[differ]), x, name, lambda source=producers[name].inputs[0]: _apart(pair, source))
         counts["masks"] += int(differ.sum())
     for node in (s.node for s in route.steps if s.node.name in route.switches):
         differ = (ours.switches[node.name] != theirs.switches[node.name]).numpy()
-        # Both maxima are the pool's own output there, up to a near-tie.
-        x = subject_value(pair, node.outputs[0])
-        gap = np.abs(pair.values[node.outputs[0]].numpy() - x)[differ]
-        assert (gap <= 1e-5 * np.abs(x).max()).all(), node.name
-        _second_best_is_as_good(pair, node.name, node.inputs[0], differ)
+        gaps = _gaps(pair, node.name, node.inputs[0], differ)
+        near(gaps, subject_value(pair, node.inputs[0]), node.name, lambda source=node.inputs[0]: _apart(pair, source))
         counts["switches"] += int(differ.sum())
     record_property(f"{pair.subject.name} near-ties", str(counts))
     assert sum(counts.values()) <= 64
@@ -144,19 +150,28 @@ def subject_value(pair: _Pair, name: str) -> np.ndarray[tuple[int, ...], np.dtyp
     return np.asarray(pair.subject.recording.values[name], np.float32)
 
 
-def _second_best_is_as_good(
+def _apart(pair: _Pair, name: str) -> float:
+    """How far the twin's values of a tensor lie from the recorded ones."""
+    return float(np.abs(pair.values[name].numpy() - subject_value(pair, name)).max())
+
+
+def _gaps(
     pair: _Pair, pool: str, source: str, differ: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-) -> None:
-    """Where switches differ, the two largest of the window lie together."""
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Where switches differ: how far apart the two largest of the window lie."""
     node = next(n for n in pair.subject.engine.model.graph.nodes if n.name == pool)
     x = subject_value(pair, source)
     kernel, strides = node.attributes["kernel_shape"], node.attributes["strides"]
     pads = node.attributes.get("pads", (0, 0, 0, 0))
-    assert isinstance(kernel, tuple) and isinstance(strides, tuple) and isinstance(pads, tuple)
+    assert isinstance(kernel, tuple)
+    assert isinstance(strides, tuple)
+    assert isinstance(pads, tuple)
+    found: list[float] = []
     for _, channel, *place in np.argwhere(differ):
         window = tuple(
             slice(max(0, int(p) * int(s) - int(b)), int(p) * int(s) - int(b) + int(k))
             for p, s, b, k in zip(place, strides, pads[:2], kernel, strict=True)
         )
         best = np.sort(x[(0, channel, *window)].ravel())[-2:]
-        assert best[1] - best[0] <= 1e-5 * np.abs(x).max()
+        found.append(float(best[1] - best[0]))
+    return np.array(found)

@@ -72,7 +72,7 @@ def test_masks_of_a_shallow_layer_cost_nothing_of_what_lies_above(engine: Engine
     assert session.outputs == ("t1",)
     cut = engine._forward._sessions._cut(Plan(frozenset({"t1"})))
     assert [n.op_type for n in cut.graph] == ["Conv", "Relu"]
-    assert {i for i in cut.graph.initializers} == {"w0", "w1"}
+    assert set(cut.graph.initializers) == {"w0", "w1"}
 
 
 def test_captures_stay_inside_their_budget() -> None:

@@ -33,9 +33,8 @@ def test_projection_equals_the_plain_reverse_pass(
         theirs = deconvnet.reverse(recording, layer.name, one_hot(values.shape, units, starts), policy.value)
         worst = close(ours, theirs)
         strengths.append(float(np.abs(theirs[0]).max()))
-        record_property(
-            f"{subject.name} {depth} {policy.value}", f"{worst:.1e}, near-ties: masks {masks}, switches {switches}"
-        )
+        reached = f"{worst:.1e}, near-ties: masks {masks}, switches {switches}"
+        record_property(f"{subject.name} {depth} {policy.value}", reached)
     # One policy may well be blank: at a saturated ReLU6 the derivative is 0, and behind one rectification may leave nothing.
     assert max(strengths) > 0, "every picture of the strongest unit is blank"
 

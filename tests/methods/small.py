@@ -30,11 +30,13 @@ def asked(engine: Engine, feeds: Feeds, request: ProjectionRequest) -> tuple[Pro
     found: list[Projection] = []
     for item in project(engine, feeds, request):
         if isinstance(item, ProjectionHeader):
-            assert header is None and not found, "one header, first"
+            assert header is None, "one header"
+            assert not found, "the header comes first"
             header = item
         elif item is not None:
             found.append(item)
-    assert header is not None and len(found) == header.total
+    assert header is not None
+    assert len(found) == header.total
     assert sorted(p.index for p in found) == list(range(header.total))
     return header, sorted(found, key=lambda p: p.index)
 

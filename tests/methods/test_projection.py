@@ -35,7 +35,8 @@ def test_projections_equal_the_plain_reverse_pass(model: _Give, name: str, polic
     units, starts = [(p.channel, *p.position) for p in found], [p.start for p in found]
     theirs = deconvnet.reverse(subject.recording, layer.name, one_hot(header.shape, units, starts), policy.value)
     close(np.stack([pictured(p, header) for p in found]), theirs)
-    assert header.plane == (224, 224) and header.sink_channels == 3
+    assert header.plane == (224, 224)
+    assert header.sink_channels == 3
     assert (header.policy, header.to, header.layer) == (policy, feeds.of, layer.name)
     strength = [p.rank_value for p in found]
     assert strength == sorted(strength, reverse=True)
@@ -49,7 +50,8 @@ def test_class_scores_are_projected_over_the_whole_plane(model: _Give) -> None:
     scores = engine.run(feeds)[output][0]
     assert [p.channel for p in found] == np.argsort(-scores)[:2].tolist()
     for p in found:
-        assert p.position == () and (p.lower, p.upper) == ((0, 0), (224, 224))
+        assert p.position == ()
+        assert (p.lower, p.upper) == ((0, 0), (224, 224))
         assert p.activation == pytest.approx(scores[p.channel], rel=1e-5)
     follow_route = engine.route([output], [feeds.of], Policy.GRADIENT)
     follow(subject.recording, engine, feeds, subject.capture(follow_route), follow_route)
@@ -105,8 +107,10 @@ def test_without_switches_a_deconvnet_picture_is_the_same_for_every_photograph(m
     header, cat = asked(engine, subject.feeds, request)
     _, other = asked(engine, coffee, request)
     cosines = [_cosine(a.signal, b.signal) for a, b in zip(cat, other, strict=True) if np.abs(a.signal).max()]
-    assert len(cosines) > 4 and min(cosines) > 0.9999
-    assert header.switches == 0 and any("without switches" in w for w in header.warnings)
+    assert len(cosines) > 4
+    assert min(cosines) > 0.9999
+    assert header.switches == 0
+    assert any("without switches" in w for w in header.warnings)
     # Guided masks by the forward pass, so that it does depend on the picture.
     guided = ProjectionRequest(layer.name, channels, positions=((7, 7),), policy=Policy.GUIDED)
     header, cat = asked(engine, subject.feeds, guided)
@@ -122,7 +126,8 @@ def test_with_switches_a_deconvnet_picture_depends_on_the_photograph(model: _Giv
     header, cat = asked(subject.engine, subject.feeds, request)
     coffee = feeds_of(subject.engine, zoo.tensor("squeezenet", "coffee"))
     _, other = asked(subject.engine, coffee, request)
-    assert header.switches >= 1 and not header.warnings
+    assert header.switches >= 1
+    assert not header.warnings
     assert header.switches == subject.engine.switches(layer.name)
     assert max(_cosine(a.signal, b.signal) for a, b in zip(cat, other, strict=True)) < 0.9
 
@@ -167,7 +172,8 @@ def test_nodes_that_the_policy_has_no_rule_for_are_told() -> None:
     engine: Engine = engine_of(net.model((1, 3, 8, 8)))
     feeds = feeds_of(engine, np.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(np.float32))
     header, found = asked(engine, feeds, ProjectionRequest("t3", top=1))
-    assert header.fallbacks and {f.op_type for f in header.fallbacks} <= {"Sigmoid", "Mul", "Swish"}
+    assert header.fallbacks
+    assert {f.op_type for f in header.fallbacks} <= {"Sigmoid", "Mul", "Swish"}
     assert np.abs(found[0].signal).max() > 0
     header, _ = asked(engine, feeds, ProjectionRequest("t3", top=1, policy=Policy.GRADIENT))
     assert header.fallbacks == (), "the gradient's own rule is the vector-Jacobian product"

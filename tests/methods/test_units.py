@@ -125,7 +125,8 @@ def test_a_map_begins_with_its_own_pattern() -> None:
     x = np.random.default_rng(0).random((1, 3, 4, 5)).astype(np.float32)
     request = ProjectionRequest("t1", channels=(1,), positions=Positions.MAP)
     header, (found,) = asked(engine, feeds_of(engine, x), request)
-    assert found.position == () and found.activation == x[0, 1].max()
+    assert found.position == ()
+    assert found.activation == x[0, 1].max()
     expected = np.zeros((3, 4, 5), np.float32)
     expected[1] = x[0, 1]
     np.testing.assert_array_equal(pictured(found, header), expected)

@@ -1,8 +1,8 @@
 """The reverse pass written out plainly: float64 NumPy from the ONNX file, whole planes, one node after another.
 
-Rectifiers, with s the signal from above and x the forward input: gradient s [x > 0]; deconvnet max(s, 0) (Zeiler & Fergus 2013); guided
-s [s > 0] [x > 0] (Springenberg et al. 2014). Everything else is the transposed linear operator; local response normalisation passes
-the deconvnet's signal on. Only torch-free code, and nothing of the product.
+Rectifiers, with s the signal from above and x the forward input: gradient s [x > 0]; deconvnet max(s, 0) (Zeiler &
+Fergus 2013); guided s [s > 0] [x > 0] (Springenberg et al. 2014). Everything else is the transposed linear operator;
+local response normalisation passes the deconvnet's signal on. No torch, and nothing of the product.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper
-
 from tests.oracles.recording import Recording
 
 Floats = npt.NDArray[np.float64]
@@ -100,7 +99,7 @@ class _Node:
     def bounds(self) -> tuple[float, float]:
         if self.proto.op_type == "Relu":
             return 0.0, np.inf
-        given = [i for i in self.proto.input[1:]]
+        given = list(self.proto.input[1:])
         low = float(self.recording.values[given[0]]) if given and given[0] else self.get("min", -np.inf)
         high = float(self.recording.values[given[1]]) if len(given) > 1 and given[1] else self.get("max", np.inf)
         return low, high
@@ -215,7 +214,7 @@ def _concat(node: _Node, s: Floats) -> dict[int, Floats]:
 def _every_branch(node: _Node, s: Floats) -> dict[int, Floats]:
     for name in node.proto.input:
         assert name not in node.active or node.recording.values[name].shape[1:] == s.shape[1:], "no broadcast signals"
-    return {i: s for i in range(len(node.proto.input))}
+    return dict.fromkeys(range(len(node.proto.input)), s)
 
 
 def _product(node: _Node, s: Floats) -> dict[int, Floats]:
@@ -270,7 +269,8 @@ def _transposed(node: _Node, s: Floats) -> dict[int, Floats]:
 
 def _pad(node: _Node, s: Floats) -> dict[int, Floats]:
     pads = node.integers(1, "pads")
-    assert pads is not None and node.get("mode", b"constant") == b"constant"
+    assert pads is not None
+    assert node.get("mode", b"constant") == b"constant"
     shape = node.input(0).shape
     return {0: s[tuple(slice(None) if not i else slice(a, a + n) for i, (a, n) in enumerate(zip(pads, shape)))]}  # noqa: B905
 

@@ -1,4 +1,4 @@
-"""One ONNX Runtime run of an unmodified file with every tensor and every MaxPool's Indices as outputs: what the oracles read."""
+"""One ONNX Runtime run of an unmodified file with every tensor and every MaxPool's Indices as outputs."""
 
 from __future__ import annotations
 
