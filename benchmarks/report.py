@@ -82,8 +82,8 @@ def settings() -> str:
     from unpool.engine.settings import available_cores
 
     return (
-        f"{available_cores()} cores {platform.machine()}, torch {torch.__version__}, onnxruntime {onnxruntime.__version__},"
-        f" python {platform.python_version()}"
+        f"{available_cores()} cores {platform.machine()}, torch {torch.__version__},"
+        f" onnxruntime {onnxruntime.__version__}, python {platform.python_version()}"
     )
 
 
@@ -101,8 +101,10 @@ def seconds(work: Callable[[], object], *, runs: int = 3, warm: int = 1) -> floa
 
 
 def paired(first: Callable[[], object], second: Callable[[], object], *, runs: int = 5) -> tuple[float, float, float]:
-    """Two pieces of work in turn, so that a drifting machine strikes both: median times, and the median of their
-    ratios.
+    """Two pieces of work in turn, so that a drifting machine strikes both.
+
+    Returns:
+        Their median times, and the median of their ratios, first over second.
     """
     first(), second()
     times: list[tuple[float, float]] = []

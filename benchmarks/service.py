@@ -1,15 +1,13 @@
-"""The service beside the same work in process: what gRPC, scheduling and messages cost, and how soon the first result
-comes.
-"""
+"""The service beside the same work in process: what gRPC, turns and messages cost; how soon a first result comes."""
 
 from __future__ import annotations
 
 import time
 
 import numpy as np
-from benchmarks.report import Line, Report, drain, paired
-
 from tests import zoo
+
+from benchmarks.report import Line, Report, drain, paired
 from unpool.client import Client
 from unpool.engine import Engine, Feeds
 from unpool.graph import load
