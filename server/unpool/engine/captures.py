@@ -12,6 +12,8 @@ from torch import Tensor
 
 from unpool.engine.geometry import Geometry
 
+_LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 
 @dataclass(eq=False)
 class Capture:
@@ -49,17 +51,15 @@ class Capture:
 
 
 def sign(tensor: Tensor) -> Tensor:
-    """1 where a tensor is above zero, else 0; uint8."""
-    return (tensor > 0).view(torch.uint8)
+    """1 where a tensor is above zero, else 0; uint8, in the memory layout of the walk."""
+    layout = _LAYOUTS.get(tensor.ndim, torch.contiguous_format)
+    mask = torch.empty(tensor.shape, dtype=torch.bool, device=tensor.device, memory_format=layout)
+    return torch.gt(tensor, 0, out=mask).view(torch.uint8)
 
 
 def dense(tensor: Tensor) -> Tensor:
     """A tensor in the memory layout of the walk: channels last, so that a box's rows are runs of whole channels."""
-    if tensor.ndim == 4:
-        return tensor.contiguous(memory_format=torch.channels_last)
-    if tensor.ndim == 5:
-        return tensor.contiguous(memory_format=torch.channels_last_3d)
-    return tensor.contiguous()
+    return tensor.contiguous(memory_format=_LAYOUTS.get(tensor.ndim, torch.contiguous_format))
 
 
 class CaptureStore:

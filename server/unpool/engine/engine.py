@@ -273,7 +273,7 @@ class Engine:
         for name in wanted.values:
             capture.values[name] = dense(_float32(found[name]).to(self._device.torch))
         for name in wanted.masks:
-            capture.masks[name] = dense(sign(found[name]).to(self._device.torch))
+            capture.masks[name] = sign(found[name]).to(self._device.torch)
         for name in wanted.direct:
             pool = self._pools[name]
             extents = list(capture.geometry.shapes[pool.inputs[0]][2:])

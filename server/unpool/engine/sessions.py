@@ -106,6 +106,10 @@ class Sessions:
                 ir.to_proto(cut).SerializeToString(), options, providers=self._device.providers
             )
         except Exception as error:  # ONNX Runtime raises a private type per status code
+            if (
+                optimised
+            ):  # what is refused may be a fusion's own work: a Pad goes into a pool that may not have so much
+                return self.create(plan, optimised=False)
             raise ModelError(f"ONNX Runtime does not take the model: {_first_line(error)}") from error
         self._device.confirm(session)
         inputs = tuple(i.name for i in session.get_inputs())

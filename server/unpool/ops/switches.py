@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -96,11 +95,25 @@ def _codes(
     for i in range(n):
         along = torch.arange(geometry.outputs[i], device=places.device) * geometry.strides[i] - begins[i]
         origins = origins + along.view(*(-1 if j == i else 1 for j in range(n))) * steps[i]
-    reach = sum((span - 1) * by for span, by in zip(geometry.spans, steps, strict=True))
-    table = torch.zeros(1 + reach, dtype=code_dtype(geometry.kernel))
-    for code, place in enumerate(itertools.product(*map(range, geometry.kernel))):
-        table[sum(p * d * by for p, d, by in zip(place, geometry.dilations, steps, strict=True))] = code
-    return _laid_out(table.to(places.device)[places - origins])
+    # Distances from the window's origin are divided into coordinates by comparing: a kernel has few places along an
+    # axis, and torch compares several times sooner than it divides or looks up.
+    rest = (places - origins).to(torch.int32)
+    low, high = torch.aminmax(rest)
+    if low < 0 or high > sum((span - 1) * by for span, by in zip(geometry.spans, steps, strict=True)):
+        raise IndexError("a max pool's Indices point outside its windows")
+    codes, reached = torch.zeros_like(rest), torch.empty_like(rest)
+    for i in order:
+        weight, apart = math.prod(geometry.kernel[i + 1 :]), geometry.dilations[i] * steps[i]
+        if apart == 1 and i == order[-1]:
+            codes.add_(rest, alpha=weight)
+            continue
+        distance = rest.clone() if i != order[-1] else rest
+        for place in range(1, geometry.kernel[i]):
+            torch.ge(distance, place * apart, out=reached)
+            codes.add_(reached, alpha=weight)
+            if i != order[-1]:
+                rest.sub_(reached, alpha=apart)
+    return _laid_out(codes.to(code_dtype(geometry.kernel)))
 
 
 def _by_coordinates(
