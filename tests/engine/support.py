@@ -189,7 +189,7 @@ def follow(recording: Recording, engine: Engine, feeds: Feeds, capture: Capture,
 
 
 def near(gap: npt.NDArray[np.floating], x: npt.NDArray[np.floating], what: str, noise: Callable[[], float]) -> None:
-    """Asserts that gaps are near-ties: below 1e-5 of the plane's maximum, or below what the two runs' float32 leaves open."""
+    """Asserts that gaps are near-ties: below 1e-5 of the plane's maximum, or below how far the two runs lie apart."""
     scale = float(np.abs(x).max(initial=0))
     if gap.max(initial=0) <= NEAR_TIE * scale:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.networks import Net
 from tests.methods.small import SETTINGS, engine_of, feeds_of, rectified
+from tests.oracles.recording import record
 
 import unpool.engine.engine as engine_module
 import unpool.engine.forward as forward_module
@@ -207,3 +209,22 @@ def test_several_images_in_one_capture_equal_each_by_itself() -> None:
         for name, switches in single.switches.items():
             assert torch.equal(joint.switches[name][i : i + 1], switches)
         torch.testing.assert_close(joint.values["t4"][i : i + 1], single.values["t4"])
+
+
+@pytest.mark.parametrize(
+    ("amount", "pool"),
+    [
+        pytest.param(2, {"kernel_shape": [2, 2], "count_include_pad": 1}, id="a fusion that fails"),
+        pytest.param(1, {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}, id="one that drops a window"),
+    ],
+)
+def test_what_a_fusion_breaks_is_computed_without_it(amount: int, pool: dict[str, object]) -> None:
+    """ONNX Runtime fuses a Pad into the pool behind it, and then refuses its own work or counts windows otherwise."""
+    net = Net(np.random.default_rng(0), (3, 8, 8))
+    net.add("Pad", ["x", net.weight(np.array([0, 0, 0, amount, 0, 0, amount, 0]))])
+    net.add("AveragePool", [net.current], **pool)
+    net.add("Relu", [net.current])
+    source, x = net.model((1, 3, 8, 8)), np.random.default_rng(1).random((1, 3, 8, 8)).astype(np.float32)
+    expected = record(onnx.load_from_string(source), {"x": x}).values["t1"]
+    engine = engine_of(source)
+    np.testing.assert_allclose(engine.run(feeds_of(engine, x), ["t1"])["t1"], expected, rtol=1e-5, atol=1e-6)

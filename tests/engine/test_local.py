@@ -17,7 +17,8 @@ from unpool.engine import EngineSettings, Policy
 from unpool.engine.walk import Walker
 
 _Network = tuple[bytes, npt.NDArray[np.float32], list[tuple[str, tuple[int, ...]]]]
-_SETTINGS = EngineSettings(device="cpu", threads=1, verify=False)
+# Verified: ONNX Runtime fuses a Pad into an AveragePool that then counts it otherwise.
+_SETTINGS = EngineSettings(device="cpu", threads=1, verify=True)
 _RUN = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )

@@ -35,7 +35,7 @@ def test_projection_equals_the_plain_reverse_pass(
         strengths.append(float(np.abs(theirs[0]).max()))
         reached = f"{worst:.1e}, near-ties: masks {masks}, switches {switches}"
         record_property(f"{subject.name} {depth} {policy.value}", reached)
-    # One policy may well be blank: at a saturated ReLU6 the derivative is 0, and behind one rectification may leave nothing.
+    # One policy may well be blank: a saturated ReLU6 has no derivative, and rectification may leave nothing.
     assert max(strengths) > 0, "every picture of the strongest unit is blank"
 
 

@@ -108,7 +108,7 @@ class Sessions:
         except Exception as error:  # ONNX Runtime raises a private type per status code
             if (
                 optimised
-            ):  # what is refused may be a fusion's own work: a Pad goes into a pool that may not have so much
+            ):  # what is refused may be a fusion's own work, as a Pad that goes into a pool
                 return self.create(plan, optimised=False)
             raise ModelError(f"ONNX Runtime does not take the model: {_first_line(error)}") from error
         self._device.confirm(session)
@@ -148,11 +148,13 @@ class Sessions:
         return ir.Model(cut, ir_version=self._model.ir_version, functions=list(self._model.functions.values()))
 
     def _weight(self, name: str, tensor: ir.TensorProtocol) -> ort.OrtValue:
-        if name not in self._weights:
-            array = np.ascontiguousarray(tensor.numpy())
-            self._arrays[name] = array  # ONNX Runtime reads this memory: it has to outlive the sessions
-            self._weights[name] = ort.OrtValue.ortvalue_from_numpy(array)
-        return self._weights[name]
+        # Two threads may make sessions at once, and memory that one of them already reads must not be replaced.
+        with self._lock:
+            if name not in self._weights:
+                array = np.ascontiguousarray(tensor.numpy())
+                self._arrays[name] = array  # ONNX Runtime reads this memory: it has to outlive the sessions
+                self._weights[name] = ort.OrtValue.ortvalue_from_numpy(array)
+            return self._weights[name]
 
 
 def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dict[str, Tensor]:

@@ -55,11 +55,7 @@ def infer_shapes(model: ir.Model, *, forget: bool) -> None:
     if forget:
         for value in values:
             value.shape = None
-    proto = _stripped(model)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
-    except Exception:
-        inferred = proto
+    inferred = _inferred(_stripped(model))
     found = {info.name: info for info in (*inferred.graph.value_info, *inferred.graph.output)}
     for value in values:
         info = found.get(value.name or "")
@@ -71,6 +67,55 @@ def infer_shapes(model: ir.Model, *, forget: bool) -> None:
                 value.shape = ir.Shape([_dim(d) for d in kind.shape.dim])
         if value.shape is None:
             value.shape = said[value]
+
+
+def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with what onnx infers, its pools counted as they run.
+
+    Onnx counts a last window of ``ceil_mode`` that begins behind the input; the specification and every runtime drop
+    it. Such a pool is told its count by pads instead, and everything behind it is inferred anew.
+    """
+    while True:
+        try:
+            found = onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
+        except Exception:
+            return proto
+        values = (*found.graph.input, *found.graph.value_info, *found.graph.output)
+        extents = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+        if not any(_told_by_pads(node, extents) for node in proto.graph.node):
+            return found
+
+
+def _told_by_pads(node: onnx.NodeProto, extents: dict[str, list[int]]) -> bool:
+    """Rewrites one pool where its last window begins behind the input; says whether it did."""
+    if node.op_type not in ("MaxPool", "AveragePool", "LpPool") or node.domain not in ("", "ai.onnx"):
+        return False
+    given = {a.name: a for a in node.attribute}
+    plane = extents.get(node.input[0], [])[2:]
+    padded = given["auto_pad"].s if "auto_pad" in given else b"NOTSET"
+    if "ceil_mode" not in given or not given["ceil_mode"].i or padded != b"NOTSET" or not plane or not all(plane):
+        return False
+    rank = len(plane)
+    kernel = given["kernel_shape"].ints
+    strides = given["strides"].ints if "strides" in given else [1] * rank
+    dilations = given["dilations"].ints if "dilations" in given else [1] * rank
+    pads = list(given["pads"].ints) if "pads" in given else [0] * 2 * rank
+    changed = list(pads)
+    dropped = False
+    for i, extent in enumerate(plane):
+        span = (kernel[i] - 1) * dilations[i] + 1
+        room = extent + pads[i] + pads[rank + i] - span
+        count = -(-room // strides[i]) + 1
+        if (count - 1) * strides[i] >= extent + pads[i]:
+            dropped = True  # rounding down drops it
+        else:
+            changed[rank + i] += (count - 1) * strides[i] - room
+    if not dropped:
+        return False
+    kept = [a for a in node.attribute if a.name not in ("ceil_mode", "pads")]
+    del node.attribute[:]
+    node.attribute.extend([*kept, onnx.helper.make_attribute("pads", changed)])
+    return True
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
