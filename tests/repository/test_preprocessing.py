@@ -11,7 +11,7 @@ from PIL import Image
 from tests.service.small import network, photograph
 
 from unpool.graph import load
-from unpool.graph.errors import ModelError, PreconditionError
+from unpool.graph.errors import InvalidArgumentError, ModelError, PreconditionError
 from unpool.repository.placement import Placement
 from unpool.repository.preprocessing import Preprocessing, default_recipe
 from unpool.repository.recipe import ChannelOrder, Edges, Exact, Recipe, Resample, parse_recipe
@@ -170,6 +170,14 @@ def test_boxes_in_the_picture_are_rounded_outward_and_clipped() -> None:
     placement = Placement((100, 50), (32, 32), (1.5, 0.5), (-3.0, 2.25))
     assert placement.picture_box((0, 1), (3, 4)) == ((0, 2), (2, 5))
     assert placement.picture_box((60, 90), (80, 120)) == ((87, 47), (100, 50))
+
+
+def test_a_strip_whose_shorter_side_would_make_it_huge_is_refused() -> None:
+    described = Preprocessing(target(), Recipe(Edges(shortest=256), crop=(32, 32)), described=True)
+    with pytest.raises(InvalidArgumentError, match="5120000 by 256") as caught:
+        described.apply(Image.new("L", (20_000, 1)))
+    assert caught.value.field == "picture"
+    assert described.apply(Image.new("L", (200, 1))).placement.picture == (1, 200)
 
 
 def test_a_crop_beyond_the_picture_adds_a_black_border() -> None:

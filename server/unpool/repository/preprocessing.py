@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unpool.graph.errors import ModelError, PreconditionError
+from unpool.graph.errors import InvalidArgumentError, ModelError, PreconditionError
 from unpool.graph.model import Array
+from unpool.repository.decoding import DEFAULT_PIXELS
 from unpool.repository.placement import Placement
 from unpool.repository.recipe import ChannelOrder, Edges, Exact, Recipe, Resize
 from unpool.repository.target import PictureInput
@@ -106,16 +107,18 @@ class Preprocessing:
         height, width = self.target.height, self.target.width
         return Exact(height, width) if height is not None and width is not None else None
 
-    def apply(self, picture: Image.Image) -> Prepared:
+    def apply(self, picture: Image.Image, *, pixels: int = DEFAULT_PIXELS) -> Prepared:
         """Makes the input of one picture.
 
         Args:
             picture: upright, mode ``RGB`` or ``L``.
+            pixels: the most that the resize may make of it.
 
         Returns:
             the array, of the input's dtype and layout, batch axis of extent 1, and where its plane lies in the picture.
 
         Raises:
+            InvalidArgumentError: the picture is so long and thin that scaling its edge makes it too large.
             PreconditionError: the recipe gives another size than the input takes.
         """
         recipe, order = self.recipe, self.order
@@ -123,6 +126,13 @@ class Preprocessing:
         width, height = image.size
         resized = self._sized(height, width)
         if resized != (height, width):
+            # A strip of one by a million pixels is a small file and, at 256 on its shorter side, 65 gigapixels.
+            if isinstance(self._resize, Edges) and resized[0] * resized[1] > max(pixels, height * width):
+                raise InvalidArgumentError(
+                    "picture",
+                    f"is {width} by {height} pixels, which the model's preprocessing scales to {resized[1]} by "
+                    f"{resized[0]}; at most {pixels} pixels are made",
+                )
             image = image.resize((resized[1], resized[0]), int(recipe.resample))
         plane, corner = resized, (0, 0)
         if recipe.crop is not None:

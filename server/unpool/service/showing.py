@@ -67,7 +67,8 @@ def _picture(entry: Entry, shown: PictureShown, pixels: int) -> Seen:
             "over a plane of two axes; give tensors"
         )
     image = decode(shown.encoded, field="input.picture.encoded", pixels=pixels)
-    prepared = preprocessing.apply(image)
+    with _named({"picture": "input.picture"}):
+        prepared = preprocessing.apply(image, pixels=pixels)
     name = preprocessing.target.name
     feeds = Feeds({name: prepared.array}, name)
     with _named({"tensor": "input.picture"}):
