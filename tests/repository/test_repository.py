@@ -62,6 +62,8 @@ def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
     assert caught.value.nearest == ("vgg16",)
     with pytest.raises(NotFoundError, match="vgg16/7"), found.lend("vgg16", 7):
         pass
+    with pytest.raises(NotFoundError, match="the nearest names are vgg16"), found.lend("ouzo" * 100_000):
+        pass
 
 
 @pytest.mark.parametrize("data", [b"rubbish", network().SerializeToString()[:-300], b"\x08\x08"])
@@ -214,3 +216,10 @@ def test_a_description_that_does_not_fit_makes_the_model_unavailable(tmp_path: P
 def test_a_root_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="neither a folder nor an ONNX file"):
         Repository(tmp_path / "nowhere")
+
+
+def test_a_file_that_is_no_model_by_its_name_is_no_repository(tmp_path: Path) -> None:
+    photograph = tmp_path / "cat.png"
+    photograph.write_bytes(b"a picture")
+    with pytest.raises(ModelError, match="neither a folder nor an ONNX file"):
+        Repository(photograph)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_COMPARED_CHARACTERS = 200
+
 
 class UnpoolError(Exception):
     """Anything that is the caller's or the model's fault and that the caller may read."""
@@ -32,13 +34,16 @@ class NotFoundError(UnpoolError):
     """A name that does not exist; ``nearest`` are the likeliest ones that do."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, count: int = 5) -> None:
-        known = tuple(known)
-        lowered = {k.lower(): k for k in reversed(known)}
-        close = difflib.get_close_matches(name.lower(), lowered, n=count, cutoff=0.4)
+        lowered = {k.lower(): k for k in reversed(tuple(known))}
+        # What a caller sends may be of any length, and the comparison is not linear in it.
+        wanted = name.lower()[:_COMPARED_CHARACTERS]
+        close = difflib.get_close_matches(wanted, lowered, n=count, cutoff=0.4)
+        nearest = close or difflib.get_close_matches(wanted, lowered, n=count, cutoff=0.0)
         self.kind = kind
         self.name = name
-        self.nearest = tuple(lowered[c] for c in close)
-        hint = f"; did you mean {', '.join(self.nearest)}?" if self.nearest else ""
+        self.nearest = tuple(lowered[c] for c in nearest)
+        listed = ", ".join(self.nearest)
+        hint = f"; did you mean {listed}?" if close else f"; the nearest names are {listed}" if nearest else ""
         super().__init__(f"no {kind} '{name}'{hint}")
 
 

@@ -14,6 +14,8 @@ from unpool.repository.triton import TritonConfig, parse
 LABELS = "labels.txt"
 PREPROCESSING = "preprocessor_config.json"
 CONFIG = "config.pbtxt"
+# What the file systems at hand take as one component, in bytes; they raise at longer ones.
+_LONGEST_NAME = 255
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 Signature: TypeAlias = tuple[tuple[str, int, int], ...]
@@ -72,25 +74,31 @@ def scan(root: Path) -> Iterator[Sources]:
     Raises:
         ModelError: the root is neither a folder nor an ONNX file.
     """
-    if root.is_file():
+    if _is_model(root):
         yield _single(root)
     elif root.is_dir():
         for folder in sorted(root.iterdir()):
             if folder.is_dir() and not folder.name.startswith("."):
                 yield _folder(folder)
     else:
-        raise ModelError(f"no model repository at {root}: neither a folder nor an ONNX file")
+        raise ModelError(f"no model repository at {root}: neither a folder nor an ONNX file (.onnx)")
 
 
 def find(root: Path, name: str) -> Sources | None:
     """One model, without looking at the others."""
-    if root.is_file():
+    if _is_model(root):
         return _single(root) if root.stem == name else None
     # A name is one component: what a caller sends never walks the disk.
     if not name or name.startswith(".") or Path(name).name != name or "\0" in name or "\\" in name:
         return None
+    if len(name.encode()) > _LONGEST_NAME:
+        return None
     folder = root / name
     return _folder(folder) if folder.is_dir() else None
+
+
+def _is_model(root: Path) -> bool:
+    return root.suffix == ".onnx" and root.is_file()
 
 
 def _single(file: Path) -> Sources:
