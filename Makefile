@@ -6,6 +6,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ROOTS  := proto/unpool server/unpool client/unpool converters/unpool
 
+# ONNX Runtime's official builds report their use to Microsoft unless told not to.
+export ORT_DISABLE_TELEMETRY ?= 1
+
 PROTOS   := $(wildcard proto/unpool/v1/*.proto)
 SERVICES := $(wildcard proto/unpool/v1/*_service.proto)
 # $(call generate,DIR): the messages with their types by protoc, the stubs by grpcio-tools, the stubs' types by mypy-protobuf.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,6 +60,8 @@ def convert(
 ) -> None:
     """Put a network into a model repository, checked against the framework it comes from."""
     errors = Console(stderr=True)
+    # ONNX Runtime's official builds report their use to Microsoft unless told not to before they are loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         from unpool.converters.entry import Entry
         from unpool.converters.errors import ConversionError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -59,6 +60,8 @@ def serve(
     ] = False,
 ) -> None:
     """Serves the models of a repository over gRPC until it is told to end (SIGTERM, SIGINT)."""
+    # ONNX Runtime's official builds report their use to Microsoft unless told not to before they are loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         from unpool.service.serving import Serving, run
     except ModuleNotFoundError as error:
