@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+import os
 
 import grpc
 import grpc.aio
@@ -49,7 +49,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._register()
         try:
-            port = self._server.add_insecure_port(wanted)
+            port = self._bind(wanted)
         except RuntimeError as error:
             self.scheduler.close()
             raise InvalidArgumentError("address", f"{wanted} cannot be bound; is another server there?") from error
@@ -61,9 +61,6 @@ class Server:
             await self.scheduler.aside.call(self._repository.load_all)
         await self._server.start()
         self._started = True
-        if self._settings.uds is not None:
-            # The socket is as private as a password would make it.
-            Path(self._settings.uds).chmod(0o600)
         for name in ("", *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         _log.info("ready", extra={"address": self.address})
@@ -83,6 +80,16 @@ class Server:
         ended = self.scheduler.close()
         _log.info("stopped")
         return ended
+
+    def _bind(self, wanted: str) -> int:
+        if self._settings.uds is None:
+            return self._server.add_insecure_port(wanted)
+        # The socket is as private as a password would make it, from the moment it is there.
+        mask = os.umask(0o177)
+        try:
+            return self._server.add_insecure_port(wanted)
+        finally:
+            os.umask(mask)
 
     def _register(self) -> None:
         longest = self._settings.longest_seconds
