@@ -82,7 +82,7 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
         layers = [
             model_pb2.Layer(
                 name=f"tensor/{number}",
-                alias=f"conv{number}",
+                alias="" if request.model.name == "unnamed" else f"conv{number}",
                 op_type="Relu",
                 dtype=tensor_pb2.DATA_TYPE_FLOAT32,
                 axes=[

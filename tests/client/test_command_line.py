@@ -69,6 +69,12 @@ def test_layers_are_a_table_or_json(server: FakeServer) -> None:
     assert listing["layers"][0]["shape"] == ["N", 8, 5]
 
 
+def test_layers_of_a_file_without_node_names_go_by_their_tensors(server: FakeServer) -> None:
+    table, remarks = run("layers", "unnamed", "--server", server.target)
+    assert [line.split()[0] for line in table.splitlines()[1:]] == [f"tensor/{n}" for n in range(LAYER_COUNT)]
+    assert "--all" not in remarks
+
+
 def test_classes_are_a_table_or_json_with_warnings_apart(server: FakeServer, picture: Path) -> None:
     table, warnings = run("classify", "net", picture, "-s", server.target, "-k", 2)
     assert re.search(r"281\s+cat 0\s+0.5", table)

@@ -14,7 +14,7 @@ from unpool.client.commands.connection import (
     VersionOption,
     connect,
 )
-from unpool.client.commands.output import print_json, print_table
+from unpool.client.commands.output import print_json, print_table, say
 from unpool.client.listing import Field, Layer
 
 
@@ -35,10 +35,12 @@ def layers(
     if as_json:
         print_json({"model": name, "layers": [{**_shape(layer), **_fields(layer)} for layer in found]})
         return
-    named = [layer for layer in found if every or layer.alias or layer.is_output] or found
+    # Files whose nodes have no names give no short ones: then the tensors' own names are all there is to ask by.
+    every = every or not any(layer.alias for layer in found)
+    shown = [layer for layer in found if every or layer.alias or layer.is_output]
     rows = [
         (
-            layer.alias,
+            layer.alias or layer.name,
             layer.op,
             layer.channels or "?",
             " x ".join(str(extent or "?") for extent in layer.shape),
@@ -46,10 +48,12 @@ def layers(
             layer.switches,
             layer.name,
         )
-        for layer in named
+        for layer in shown
     ]
     headings = ("LAYER", "OPERATOR", "CHANNELS", "SHAPE", "RECEPTIVE FIELD", "SWITCHES", "TENSOR")
     print_table(headings, rows, right=(2, 5))
+    if len(shown) < len(found):
+        say(f"{len(found) - len(shown)} more have no short name: --all lists them")
 
 
 def _field(field: Field) -> str:

@@ -104,6 +104,9 @@ def project(
                 version=version,
             )
             headers[each] = stream.header
+            if output is not None:
+                # A folder that cannot be made is told before the work, not behind it.
+                output.mkdir(parents=True, exist_ok=True)
             found[each] = sorted(_follow(stream, each, as_json), key=lambda projection: projection.index)
     if output is not None:
         files = save(output, found, headers, image, contrast=contrast, zoom=zoom, npz=npz)
