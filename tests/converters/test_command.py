@@ -83,6 +83,7 @@ def test_a_file_is_taken(here: Path) -> None:
         (["factory_of_small_nets:nothing", "--input-size", "3"], "cannot be imported"),
         (["nothing_of_this_name:x", "--input-size", "3"], "cannot be imported"),
         (["neither"], "names no network"),
+        (["json:dumps", "--input-size", "3,4,4"], "called without arguments: TypeError"),
         (["missing.onnx"], "no such file"),
         (["missing.pt2"], "holds no exported program"),
         (["recipe:nothing"], "imagenet_vgg16"),

@@ -22,6 +22,7 @@ from unpool.service.errors import refusal
         (PreconditionError("a"), grpc.StatusCode.FAILED_PRECONDITION),
         (ModelError("a"), grpc.StatusCode.FAILED_PRECONDITION),
         (ExhaustedError("a"), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (MemoryError(), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (TimeoutError(), grpc.StatusCode.DEADLINE_EXCEEDED),
         (ZeroDivisionError("secret"), grpc.StatusCode.INTERNAL),
     ],

@@ -20,7 +20,7 @@ def from_factory(spec: str) -> Source:
     The working directory is searched first, as `python -m` does.
 
     Raises:
-        ConversionError: it cannot be imported or gives something else.
+        ConversionError: it cannot be imported, fails when it is called, or gives something else.
     """
     module_name, _, attribute = spec.partition(":")
     if not module_name or not attribute:
@@ -34,7 +34,11 @@ def from_factory(spec: str) -> Source:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ConversionError(f"{spec!r} cannot be imported: {error}") from error
-    made = found() if callable(found) and not isinstance(found, torch.nn.Module) else found
+    try:
+        made = found() if callable(found) and not isinstance(found, torch.nn.Module) else found
+    except Exception as error:
+        # Anybody's code; what it needs to be called with is its author's to say.
+        raise ConversionError(f"{spec!r} called without arguments: {type(error).__name__}: {error}") from error
     if not isinstance(made, torch.nn.Module | torch.export.ExportedProgram):
         raise ConversionError(f"{spec!r} gives {type(made).__name__}, not a torch.nn.Module or ExportedProgram")
     return made

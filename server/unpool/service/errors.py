@@ -84,6 +84,10 @@ def refusal(error: BaseException, reference: str) -> Refusal:
             return _refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MUCH_AT_ONCE", error, violation=retry)
         case UnpoolError():
             return _refusal(grpc.StatusCode.FAILED_PRECONDITION, "REFUSED", error)
+        case MemoryError():
+            info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason="OUT_OF_MEMORY")
+            text = "the server has not enough memory for this; show a smaller picture, or ask for less at once"
+            return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, text, (info,))
         case TimeoutError():
             return Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the work was done")
     info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason="INTERNAL", metadata={"reference": reference})

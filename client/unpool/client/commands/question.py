@@ -61,7 +61,7 @@ def _load(path: Path, field: str) -> npt.NDArray[np.generic]:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise InvalidArgumentError(f"{path} is no .npy file of numbers: {error}", field=field) from error
+        raise InvalidArgumentError(f"{path} is no .npy file of numbers", field=field) from error
     if not isinstance(array, np.ndarray):
         raise InvalidArgumentError(f"{path} holds several arrays; save one as .npy", field=field)
     return array
