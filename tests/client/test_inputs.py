@@ -123,3 +123,18 @@ def test_of_without_inputs_is_refused() -> None:
 def test_an_array_of_objects_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="cannot be sent"):
         build_input(None, np.array(["text"]), None, None)
+
+
+def test_sixteen_bits_a_pixel_become_eight_and_are_not_cut_off() -> None:
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    deep = Image.fromarray(values)
+    sent = np.asarray(Image.open(io.BytesIO(encode(deep))))
+    np.testing.assert_array_equal(sent, values // 257)
+    file = io.BytesIO()
+    deep.save(file, "PNG")
+    np.testing.assert_array_equal(np.asarray(upright(file.getvalue()))[..., 0], values // 257)
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="range is not known"):
+        encode(Image.fromarray(np.zeros((4, 4), np.float32)))
