@@ -34,7 +34,8 @@ class ModelServiceStub(object):
     - Deadlines are obeyed between two pieces of work (about 250 ms); set one. A call without a deadline has the server's.
     - Errors carry google.rpc details: ErrorInfo (domain "unpool"), BadRequest with the field for INVALID_ARGUMENT and
     OUT_OF_RANGE, RetryInfo for RESOURCE_EXHAUSTED. NOT_FOUND names the nearest names.
-    - No message is longer than the server's limit; a picture or tensor that is gets RESOURCE_EXHAUSTED.
+    - A request that is longer than the server's limit (32 MiB unless told otherwise) gets RESOURCE_EXHAUSTED. Answers have
+    no such limit: a client must accept messages as long as one projection's signal, which gRPC's own 4 MiB may not be.
     """
 
     def __init__(self, channel):
@@ -69,7 +70,8 @@ class ModelServiceServicer(object):
     - Deadlines are obeyed between two pieces of work (about 250 ms); set one. A call without a deadline has the server's.
     - Errors carry google.rpc details: ErrorInfo (domain "unpool"), BadRequest with the field for INVALID_ARGUMENT and
     OUT_OF_RANGE, RetryInfo for RESOURCE_EXHAUSTED. NOT_FOUND names the nearest names.
-    - No message is longer than the server's limit; a picture or tensor that is gets RESOURCE_EXHAUSTED.
+    - A request that is longer than the server's limit (32 MiB unless told otherwise) gets RESOURCE_EXHAUSTED. Answers have
+    no such limit: a client must accept messages as long as one projection's signal, which gRPC's own 4 MiB may not be.
     """
 
     def ListModels(self, request, context):
@@ -128,7 +130,8 @@ class ModelService(object):
     - Deadlines are obeyed between two pieces of work (about 250 ms); set one. A call without a deadline has the server's.
     - Errors carry google.rpc details: ErrorInfo (domain "unpool"), BadRequest with the field for INVALID_ARGUMENT and
     OUT_OF_RANGE, RetryInfo for RESOURCE_EXHAUSTED. NOT_FOUND names the nearest names.
-    - No message is longer than the server's limit; a picture or tensor that is gets RESOURCE_EXHAUSTED.
+    - A request that is longer than the server's limit (32 MiB unless told otherwise) gets RESOURCE_EXHAUSTED. Answers have
+    no such limit: a client must accept messages as long as one projection's signal, which gRPC's own 4 MiB may not be.
     """
 
     @staticmethod

@@ -89,7 +89,8 @@ def refusal(error: BaseException, reference: str) -> Refusal:
             text = "the server has not enough memory for this; show a smaller picture, or ask for less at once"
             return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, text, (info,))
         case TimeoutError():
-            return Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the work was done")
+            info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason="DEADLINE_EXCEEDED")
+            return Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the work was done", (info,))
     info = error_details_pb2.ErrorInfo(domain=DOMAIN, reason="INTERNAL", metadata={"reference": reference})
     return Refusal(
         grpc.StatusCode.INTERNAL, f"internal error; the server's log has it under reference {reference}", (info,)
