@@ -8,8 +8,12 @@ import pytest
 from tests import zoo
 from tests.engine.support import Subject
 
+_LARGE = {"vgg19", "imagenet_vgg16", "hed_vgg16"}
 
-@pytest.fixture(scope="session", params=zoo.names())
+
+@pytest.fixture(
+    scope="session", params=[pytest.param(n, marks=[pytest.mark.slow] if n in _LARGE else []) for n in zoo.names()]
+)
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """Each of the twelve models, with the cat."""
     name: str = request.param

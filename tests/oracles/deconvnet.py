@@ -74,6 +74,9 @@ class _Node:
     def input(self, index: int) -> Floats:
         return self.recording.values[self.proto.input[index]].astype(np.float64)
 
+    def shape(self, index: int) -> tuple[int, ...]:
+        return self.recording.values[self.proto.input[index]].shape
+
     def integers(self, index: int, attribute: str) -> list[int] | None:
         """A list that older opsets keep in an attribute and newer ones in an input."""
         if attribute in self.attributes:
@@ -159,7 +162,7 @@ def _unpadded(padded: Floats, shape: tuple[int, ...], pads: list[tuple[int, int]
 def _convolution(node: _Node, s: Floats) -> dict[int, Floats]:
     w = node.input(1)
     _, strides, pads, dilations = node.window(w.ndim - 2)
-    shape, outputs, kernel = node.input(0).shape, s.shape[2:], list(w.shape[2:])
+    shape, outputs, kernel = node.shape(0), s.shape[2:], list(w.shape[2:])
     groups = node.get("group", 1)
     padded = _padded(s, shape[1], _extents(shape[2:], kernel, strides, pads, dilations, outputs))
     above = s.reshape(len(s), groups, s.shape[1] // groups, -1)
@@ -171,7 +174,7 @@ def _convolution(node: _Node, s: Floats) -> dict[int, Floats]:
 
 
 def _max_pool(node: _Node, s: Floats) -> dict[int, Floats]:
-    shape = node.input(0).shape
+    shape = node.shape(0)
     places = node.recording.indices[node.proto.output[0]].ravel()
     size = int(np.prod(shape))
     planes = [np.bincount(places, weights=unit.ravel(), minlength=size) for unit in s]
@@ -179,7 +182,7 @@ def _max_pool(node: _Node, s: Floats) -> dict[int, Floats]:
 
 
 def _average_pool(node: _Node, s: Floats) -> dict[int, Floats]:
-    shape, outputs = node.input(0).shape, s.shape[2:]
+    shape, outputs = node.shape(0), s.shape[2:]
     kernel, strides, pads, dilations = node.window(len(outputs))
     extents = _extents(shape[2:], kernel, strides, pads, dilations, outputs)
     counted = np.zeros(extents)
@@ -196,7 +199,7 @@ def _average_pool(node: _Node, s: Floats) -> dict[int, Floats]:
 
 
 def _mean(node: _Node, s: Floats) -> dict[int, Floats]:
-    shape = node.input(0).shape
+    shape = node.shape(0)
     axes = list(range(2, len(shape))) if node.proto.op_type == "GlobalAveragePool" else node.integers(1, "axes")
     assert axes
     axes = [a % len(shape) for a in axes]
@@ -207,7 +210,7 @@ def _mean(node: _Node, s: Floats) -> dict[int, Floats]:
 
 def _concat(node: _Node, s: Floats) -> dict[int, Floats]:
     axis = node.attributes["axis"] % s.ndim
-    ends = np.cumsum([node.input(i).shape[axis] for i in range(len(node.proto.input))])
+    ends = np.cumsum([node.shape(i)[axis] for i in range(len(node.proto.input))])
     return dict(enumerate(np.split(s, ends[:-1], axis)))
 
 
@@ -260,7 +263,7 @@ def _softmax(node: _Node, s: Floats) -> dict[int, Floats]:
 
 
 def _reshaped(node: _Node, s: Floats) -> dict[int, Floats]:
-    return {0: s.reshape(len(s), *node.input(0).shape[1:])}
+    return {0: s.reshape(len(s), *node.shape(0)[1:])}
 
 
 def _transposed(node: _Node, s: Floats) -> dict[int, Floats]:
@@ -271,12 +274,12 @@ def _pad(node: _Node, s: Floats) -> dict[int, Floats]:
     pads = node.integers(1, "pads")
     assert pads is not None
     assert node.get("mode", b"constant") == b"constant"
-    shape = node.input(0).shape
+    shape = node.shape(0)
     return {0: s[tuple(slice(None) if not i else slice(a, a + n) for i, (a, n) in enumerate(zip(pads, shape)))]}  # noqa: B905
 
 
 def _nearest(node: _Node, s: Floats) -> dict[int, Floats]:
-    shape = node.input(0).shape
+    shape = node.shape(0)
     split = [d for n, m in zip(shape[1:], s.shape[1:], strict=True) for d in (n, m // n)]
     return {0: s.reshape(len(s), *split).sum(tuple(range(2, 2 * len(shape) - 1, 2)))}
 
