@@ -46,6 +46,18 @@ class Boxes:
         """The plane itself, for every unit."""
         return cls({s: np.zeros(count, np.int64) for s in plane}, dict(plane), count)
 
+    def on(self, plane: Planes, other: Planes) -> Boxes:
+        """The same boxes in another tensor's plane, whole along an axis of another extent."""
+        if other == plane:
+            return self
+        fresh = Boxes.whole(other, self.count)
+        kept = [s for s in other if plane.get(s) == other[s]]
+        return Boxes(
+            {**fresh.origins, **{s: self.origins[s] for s in kept}},
+            {**fresh.sizes, **{s: self.sizes[s] for s in kept}},
+            self.count,
+        )
+
     def is_whole(self, plane: Planes, index: int) -> bool:
         """Whether every box is just the plane along one axis."""
         return self.sizes[index] == plane[index] and not self.origins[index].any()
@@ -63,9 +75,13 @@ class Boxes:
         """The boxes of some of the units."""
         return Boxes({s: o[units] for s, o in self.origins.items()}, self.sizes, len(units))
 
+    def same(self, other: Boxes) -> bool:
+        """Whether both are at the same places."""
+        return self.sizes == other.sizes and all(np.array_equal(o, other.origins[s]) for s, o in self.origins.items())
+
     def union(self, other: Boxes) -> Boxes:
         """Boxes of one size that contain both."""
-        if self.sizes == other.sizes and all(np.array_equal(self.origins[s], other.origins[s]) for s in self.sizes):
+        if self.same(other):
             return self
         joined = {s: self.intervals(s).union(other.intervals(s)) for s in self.sizes}
         return Boxes({s: j.lower for s, j in joined.items()}, {s: j.size for s, j in joined.items()}, self.count)
@@ -218,19 +234,27 @@ def _along(mask: npt.NDArray[np.bool_], value: Value, index: int, signal: Tensor
     return torch.from_numpy(mask).to(signal.device, signal.dtype).view(shape)
 
 
-def zero_outside(signal: Tensor, value: Value, boxes: Boxes, plane: Planes) -> Tensor:
-    """A signal with zeros wherever its boxes stick out of the plane; where few do, in place."""
+def zero_outside(signal: Tensor, value: Value, boxes: Boxes, plane: Planes, *, lent: bool = False) -> Tensor:
+    """A signal with zeros wherever its boxes stick out of the plane; where few do, in place unless it is ``lent``.
+
+    Args:
+        signal: on ``boxes``.
+        value: its axes.
+        boxes: where it is.
+        plane: extents.
+        lent: its memory also holds a signal at other places (behind a Pad, in front of another part of a Concat).
+    """
     for s in boxes.sizes:
         rows = boxes.origins[s][:, None] + np.arange(boxes.sizes[s])
         outside = (rows < 0) | (rows >= plane[s])
         units = np.flatnonzero(outside.any(1))
         if not len(units):
             continue
-        if value.batch_axis is None or len(units) > _FEW * len(outside) or 0 in signal.stride():
+        if lent or value.batch_axis is None or len(units) > _FEW * len(outside) or 0 in signal.stride():
             signal = signal * _along(~outside, value, s, signal)
             continue
         for unit in units:
-            # In place is safe: whoever shares this memory shares its boxes, and holds zeros there too or is due to.
+            # In place is safe: whoever else has this memory has these boxes, and holds zeros there too or is due to.
             part = signal.select(value.batch_axis, int(unit))
             axis = value.spatial_axes[s] - (value.batch_axis < value.spatial_axes[s])
             before = max(0, -int(boxes.origins[s][unit]))

@@ -25,8 +25,8 @@ class Site:
         capture: what was captured.
         weights: the model's constants.
         images: the image of every unit.
-        outer: the outputs' boxes.
-        inner: the natural boxes of every input that is a value.
+        outer: output name -> its boxes.
+        inner: index of an input that is a value -> its natural boxes.
         trims: spatial index -> what of input 0's natural box is cut away.
     """
 
@@ -34,8 +34,8 @@ class Site:
     capture: Capture
     weights: Weights
     images: Ints
-    outer: Boxes
-    inner: Mapping[str, Boxes]
+    outer: Mapping[str, Boxes]
+    inner: Mapping[int, Boxes]
     trims: Mapping[int, tuple[int, int]]
 
     @property
@@ -54,25 +54,26 @@ class Site:
         name = self.node.inputs[index]
         if name in self.weights:
             return self.weights[name]
-        return self._cut(self.capture.values[name], name, self.inner[name])
+        return self._cut(self.capture.values[name], name, self.inner[index])
 
     def output(self, index: int = 0) -> Tensor:
         name = self.node.outputs[index]
-        return self._cut(self.capture.values[name], name, self.outer)
+        return self._cut(self.capture.values[name], name, self.outer[name])
 
     def positive(self) -> Tensor:
         name = self.node.outputs[0]
-        return self._cut(self.capture.mask(name), name, self.outer).float()
+        return self._cut(self.capture.mask(name), name, self.outer[name]).float()
 
     def switches(self) -> Tensor:
-        return self._cut(self.capture.switches[self.node.name], self.node.outputs[0], self.outer)
+        name = self.node.outputs[0]
+        return self._cut(self.capture.switches[self.node.name], name, self.outer[name])
 
     def input_shape(self, index: int) -> tuple[int, ...]:
-        name = self.node.inputs[index]
-        return self._shape(name, self.inner[name])
+        return self._shape(self.node.inputs[index], self.inner[index])
 
     def output_shape(self, index: int = 0) -> tuple[int, ...]:
-        return self._shape(self.node.outputs[index], self.outer)
+        name = self.node.outputs[index]
+        return self._shape(name, self.outer[name])
 
     def input_operand(self, index: int) -> Operand:
         found = self.capture.geometry.operand(self.node.inputs[index])
@@ -85,7 +86,7 @@ class Site:
         return found
 
     def output_origins(self, spatial_index: int) -> Tensor:
-        return torch.from_numpy(self.outer.origins[spatial_index])
+        return torch.from_numpy(self.outer[self.node.outputs[0]].origins[spatial_index])
 
     def trim(self, spatial_index: int) -> tuple[int, int]:
         return self.trims.get(spatial_index, (0, 0))

@@ -15,6 +15,7 @@ from unpool.engine.captures import Capture
 from unpool.engine.crossing import Site
 from unpool.engine.plan import Route, Step
 from unpool.engine.weights import Weights
+from unpool.graph.errors import PreconditionError
 from unpool.graph.intervals import POINTWISE, Broadcast, Sliding
 from unpool.ops import AxisWindows
 
@@ -73,8 +74,7 @@ class Walker:
             Pieces as units arrive; ``None`` now and then between two nodes, when the caller may pause or give up.
         """
         party = _Party(np.arange(len(images)), images, dict(seeds))
-        with torch.no_grad():
-            yield from self._go(party, 0)
+        yield from self._go(party, 0)
 
     def _go(self, party: _Party, start: int) -> Iterator[Piece | None]:
         resumed = time.monotonic()
@@ -98,8 +98,13 @@ class Walker:
                 resumed = time.monotonic()
         yield Piece(party.units, {name: party.pending[name] for name in sorted(self.route.to) if name in party.pending})
 
-    def _boxes(self, step: Step, arrived: Mapping[str, Signal], count: int) -> tuple[Boxes, dict[str, Boxes]]:
-        """The outputs' boxes, widened where the node cannot be crossed locally, and the inputs' natural boxes."""
+    def _boxes(
+        self, step: Step, arrived: Mapping[str, Signal], count: int
+    ) -> tuple[dict[str, Boxes], dict[int, Boxes]]:
+        """The outputs' boxes, widened where the node cannot be crossed locally, and the inputs' natural boxes.
+
+        Inputs go by their index: a node may read one value twice, through two windows.
+        """
         geometry = self.capture.geometry
         windows = self._windows(step)
         first = next(iter(arrived))
@@ -123,11 +128,12 @@ class Walker:
                 count,
             )
         inner = {
-            name: geometry.natural(name, along, outer)
-            for name, along in zip(step.node.inputs, windows, strict=True)
+            i: geometry.natural(name, along, outer)
+            for i, (name, along) in enumerate(zip(step.node.inputs, windows, strict=True))
             if name in geometry.shapes
         }
-        return outer, inner
+        planes = {o: geometry.plane(o) for o in step.node.outputs if o in geometry.shapes}
+        return {o: outer.on(plane, own) for o, own in planes.items()}, inner
 
     def _windows(self, step: Step) -> Sequence[AxisWindows]:
         """The windows that a step can be crossed through on boxes; an axis without one takes the whole plane.
@@ -157,14 +163,14 @@ class Walker:
                 return False
         return True
 
-    def _parts(self, party: _Party, step: Step, inner: Mapping[str, Boxes]) -> int:
+    def _parts(self, party: _Party, step: Step, inner: Mapping[int, Boxes]) -> int:
         """Into how many the party has to split before this step."""
         count = len(party.units)
         if count == 1:
             return 1
         geometry = self.capture.geometry
         size = 0
-        for name, wanted in zip(step.node.inputs, step.wanted, strict=True):
+        for i, (name, wanted) in enumerate(zip(step.node.inputs, step.wanted, strict=True)):
             if not wanted:
                 continue
             value = geometry.value(name)
@@ -175,7 +181,7 @@ class Walker:
                 if axis != value.batch_axis:
                     elements *= extent
             for s, position in value.spatial_axes.items():
-                elements = elements // geometry.shapes[name][position] * inner[name].sizes[s]
+                elements = elements // geometry.shapes[name][position] * inner[i].sizes[s]
             size = max(size, elements * 4)
         return min(count, -(-size * count // self.piece_bytes))
 
@@ -200,8 +206,15 @@ class Walker:
                 pending[name] = Signal(value, signal.boxes.take(chunk))
             yield _Party(party.units[chunk], party.images[chunk], pending)
 
+    # Around the work and not around the generator, which would switch gradients off for whoever it pauses for.
+    @torch.no_grad()
     def _cross(
-        self, party: _Party, step: Step, arrived: Mapping[str, Signal], outer: Boxes, inner: Mapping[str, Boxes]
+        self,
+        party: _Party,
+        step: Step,
+        arrived: Mapping[str, Signal],
+        outer: Mapping[str, Boxes],
+        inner: Mapping[int, Boxes],
     ) -> None:
         geometry = self.capture.geometry
         node = step.node
@@ -210,21 +223,33 @@ class Walker:
             if output not in arrived:
                 signals.append(None)
                 continue
-            found, target = arrived[output], outer
-            if geometry.plane(output) != {s: geometry.plane(next(iter(arrived)))[s] for s in geometry.plane(output)}:
-                target = Boxes.whole(geometry.plane(output), outer.count)
-            signals.append(move(found.value, geometry.value(output), found.boxes, target))
+            found = arrived[output]
+            signals.append(move(found.value, geometry.value(output), found.boxes, outer[output]))
         trims = {
-            name: {s: boxes.overhang(geometry.plane(name), s) for s in boxes.sizes} for name, boxes in inner.items()
+            i: {s: boxes.overhang(geometry.plane(node.inputs[i]), s) for s in boxes.sizes} for i, boxes in inner.items()
         }
-        first = node.inputs[0]
-        site = Site(step, self.capture, self.weights, party.images, outer, inner, trims.get(first, {}))
-        for name, wanted, result in zip(node.inputs, step.wanted, step.rule.apply(site, tuple(signals)), strict=True):
+        site = Site(step, self.capture, self.weights, party.images, outer, inner, trims.get(0, {}))
+        try:
+            results = step.rule.apply(site, tuple(signals))
+        except (NotImplementedError, TypeError) as error:  # an attribute or a mode that no forward here knows
+            raise PreconditionError(f"the signal cannot cross {node}: {error}", node=node.name) from error
+        for i, (name, wanted, result) in enumerate(zip(node.inputs, step.wanted, results, strict=True)):
             if not wanted or result is None:
                 continue
-            self._add(party, name, self._fit(name, result, inner[name], trims[name]))
+            lent = any(
+                s is not None and _share(s, result) and not self._alike(o, outer[o], name, inner[i])
+                for o, s in zip(node.outputs, signals, strict=True)
+            )
+            self._add(party, name, self._fit(name, result, inner[i], trims[i], lent=lent))
 
-    def _fit(self, name: str, result: Tensor, natural: Boxes, trims: Mapping[int, tuple[int, int]]) -> Signal:
+    def _alike(self, output: str, outer: Boxes, name: str, inner: Boxes) -> bool:
+        """Whether an input's boxes stick out of its plane just where the output's stick out of theirs."""
+        geometry = self.capture.geometry
+        return geometry.plane(output) == geometry.plane(name) and outer.same(inner)
+
+    def _fit(
+        self, name: str, result: Tensor, natural: Boxes, trims: Mapping[int, tuple[int, int]], *, lent: bool
+    ) -> Signal:
         """A rule's result with what nobody needs cut away, and zeros wherever it still sticks out of the plane."""
         geometry = self.capture.geometry
         value = geometry.value(name)
@@ -233,7 +258,7 @@ class Walker:
             if result.shape[position] != trimmed.sizes[s]:
                 result = result.narrow(position, trims[s][0], trimmed.sizes[s])
         plane: Planes = geometry.plane(name)
-        return Signal(zero_outside(result, value, trimmed, plane), trimmed)
+        return Signal(zero_outside(result, value, trimmed, plane, lent=lent), trimmed)
 
     def _add(self, party: _Party, name: str, signal: Signal) -> None:
         """Joins a signal to what has already come to the same tensor over another branch."""
@@ -245,3 +270,8 @@ class Walker:
         union = other.boxes.union(signal.boxes)
         total = move(other.value, value, other.boxes, union) + move(signal.value, value, signal.boxes, union)
         party.pending[name] = Signal(total, union)
+
+
+def _share(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors stand in the same memory."""
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
