@@ -64,7 +64,11 @@ class Executor:
                     f"{node}: {node.kind} has no forward in torch",
                     node=node.name,
                 )
-            results = run(node, [self._input(name, node, known) for name in node.inputs])
+            inputs = [self._input(name, node, known) for name in node.inputs]
+            try:
+                results = run(node, inputs)
+            except (NotImplementedError, TypeError) as error:  # an attribute or a mode that no forward here knows
+                raise PreconditionError(f"{node} has no forward in torch: {error}", node=node.name) from error
             known.update(
                 (name, r) for name, r in zip(node.outputs, results, strict=False) if name and name not in values
             )

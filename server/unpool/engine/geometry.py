@@ -76,9 +76,11 @@ class Geometry:
         if node not in self._windows:
             found = find(node)
             window = found.window if found else whole
-            self._windows[node] = window(
-                node, [self.operand(i) for i in node.inputs], [self.operand(o) for o in node.outputs]
-            )
+            inputs, outputs = [self.operand(i) for i in node.inputs], [self.operand(o) for o in node.outputs]
+            try:
+                self._windows[node] = window(node, inputs, outputs)
+            except NotImplementedError:  # refused, by name, where it is crossed; the rest of the model has its fields
+                self._windows[node] = whole(node, inputs, outputs)
         return self._windows[node]
 
     def trace(self, seed: str, boxes: Boxes, to: str) -> dict[str, Boxes]:

@@ -74,10 +74,16 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
     """Finds the way back.
 
     Raises:
-        PreconditionError: a seed is not computed from any of ``to``, or a node on the way cannot be crossed; the
-            message names it.
+        PreconditionError: a seed is not computed from any of ``to``, or by whole numbers only, or a node on the way
+            cannot be crossed; the message names it.
     """
     seeds, to = frozenset(seeds), frozenset(to)
+    for name in sorted(to):
+        if graph.values[name].dtype not in FLOATS:
+            raise PreconditionError(
+                f"no signal ends at '{name}', which holds {graph.values[name].dtype}; name a tensor of real numbers on"
+                " the way, such as an embedding"
+            )
     below = graph.descendants(to)
     for seed in sorted(seeds):
         if seed not in below:
@@ -88,6 +94,7 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
     masks: set[str] = set()
     switches: set[str] = set()
     fallbacks: list[Node] = []
+    reached = set(seeds)
     for node in reversed(graph.nodes):
         if not any(o in active for o in node.outputs):
             continue
@@ -101,6 +108,8 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
                 node=node.name,
             )
         steps.append(Step(node, rule, wanted))
+        if not reached.isdisjoint(node.outputs):
+            reached.update(i for i, due in zip(node.inputs, wanted, strict=True) if due)
         indices = range(len(node.inputs)) if rule.inputs is None else rule.inputs
         values.update(node.inputs[i] for i in indices if i < len(node.inputs) and node.inputs[i] in graph.values)
         values.update(node.outputs[i] for i in rule.outputs)
@@ -110,6 +119,11 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
             switches.add(node.name)
         if not rule.exact and policy is not Policy.GRADIENT:
             fallbacks.append(node)
+    if reached.isdisjoint(to):
+        raise PreconditionError(
+            f"no signal comes from {', '.join(repr(s) for s in sorted(seeds))} to"
+            f" {', '.join(repr(t) for t in sorted(to))}: only whole numbers lead there"
+        )
     return Route(
         seeds,
         to,

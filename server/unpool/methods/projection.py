@@ -80,7 +80,7 @@ def _header(
     geometry = capture.geometry
     sink = geometry.value(to)
     warnings = []
-    if request.policy is Policy.DECONVNET and not route.switches:
+    if request.policy is Policy.DECONVNET and not (route.switches or route.masks or route.values):
         warnings.append(
             "no max pool lies on the way: without switches a unit's deconvnet picture is the same for every input"
         )
@@ -203,10 +203,13 @@ def _pieces(
 
 
 def _most_units(engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, units: _Units) -> int:
-    """How many units a piece may have: by operations in their boxes, so that it is the same each time."""
-    one = _seed(layer, capture, units, np.zeros(1, np.int64)).boxes
-    operations = multiply_adds(route, capture.geometry, layer.name, one, to, clipped=False)
-    return max(1, int(engine.settings.piece_operations / max(operations, 1.0)))
+    """How many units a piece may have: by operations in their boxes and by bytes, so that it is the same each time."""
+    if capture.geometry.value(layer.name).batch_axis is None:
+        return 1  # no axis for units to stand along
+    one = _seed(layer, capture, units, np.zeros(1, np.int64))
+    operations = multiply_adds(route, capture.geometry, layer.name, one.boxes, to, clipped=False)
+    most = min(engine.settings.piece_operations / max(operations, 1.0), engine.settings.piece_bytes / one.value.nbytes)
+    return max(1, int(most))
 
 
 def _seed(layer: Layer, capture: Capture, units: _Units, chosen: Ints) -> Signal:

@@ -76,7 +76,8 @@ class ProjectionHeader:
         sink_channels: the sink's channels.
         total: how many projections follow.
         fallbacks: nodes crossed by the vector-Jacobian product.
-        switches: max-pool nodes crossed; 0 means that a deconvnet picture does not depend on the input's pattern.
+        switches: max-pool nodes crossed; with 0 and no fallbacks a deconvnet picture does not depend on the input's
+            pattern.
         batch: ``True`` where several images can be fed at once.
         warnings: in sentences.
     """
