@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import torch
 from tests.methods.small import SETTINGS, engine_of, feeds_of, rectified
@@ -26,35 +28,30 @@ def test_a_paused_walk_leaves_gradients_switched_on() -> None:
 
 
 class _Slow(ir.Tensor):
-    """A weight whose array takes a while, and is another one each time."""
+    """A weight whose array is another one each time, and waits for a second thread that wants it as well."""
 
-    def numpy(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        both.wait(timeout=0.3) if not both.broken else None
+    meeting = threading.Barrier(2)
+    made = 0
+
+    def numpy(self) -> npt.NDArray[np.float32]:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.meeting.wait(timeout=0.3)
+        self.made += 1
         return super().numpy().copy()
 
 
-both = threading.Barrier(2)
-
-
 def test_two_threads_that_make_sessions_share_one_copy_of_a_weight() -> None:
-    model = load(rectified())
-    sessions = Sessions(model.runtime, resolve("cpu"), threads=1, limit=2)
+    sessions = Sessions(load(rectified()).runtime, resolve("cpu"), threads=1, limit=2)
     weight = _Slow(np.ones((64, 64), np.float32), name="w")
-    found: list[int] = []
-
-    def make() -> None:
-        try:
-            found.append(id(sessions._weight("w", weight)))
-        except threading.BrokenBarrierError:  # the other one waits for the lock, as it should
-            found.append(id(sessions._weight("w", weight)))
-
-    threads = [threading.Thread(target=make) for _ in range(2)]
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(sessions._weight("w", weight))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(found) == 2
-    assert found[0] == found[1]
+    assert found[0] is found[1]
+    assert weight.made == 1
 
 
 def test_a_capture_larger_than_the_budget_drives_no_other_out() -> None:

@@ -36,7 +36,8 @@ class Capture:
 
     def _tensors(self) -> Iterator[Tensor]:
         for group in (self.values, self.masks, self.switches):
-            yield from group.values()
+            # A copy: another thread's walk may add a mask meanwhile.
+            yield from list(group.values())
 
     @property
     def nbytes(self) -> int:
@@ -80,9 +81,12 @@ class CaptureStore:
     def put(self, digest: str, capture: Capture) -> None:
         """Keeps a capture, or notes that it has grown; one that is larger than the whole budget is not kept."""
         with self._lock:
+            if capture.nbytes > self._budget:
+                self._kept.pop(digest, None)  # the others stay
+                return
             self._kept[digest] = capture
             self._kept.move_to_end(digest)
-            while self._kept and sum(c.nbytes for c in self._kept.values()) > self._budget:
+            while sum(c.nbytes for c in self._kept.values()) > self._budget:
                 self._kept.popitem(last=False)
 
     def clear(self) -> None:

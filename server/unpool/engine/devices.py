@@ -36,6 +36,11 @@ class Device:
         options = {"device_id": str(self.torch.index), "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
         return [(self.provider, options), "CPUExecutionProvider"]
 
+    def settle(self) -> None:
+        """Waits until torch has read what ONNX Runtime gave and will overwrite on a stream of its own."""
+        if self.torch.type == "cuda":
+            torch.cuda.synchronize(self.torch)
+
     def confirm(self, session: ort.InferenceSession) -> None:
         """Refuses a session that fell back silently.
 

@@ -19,6 +19,7 @@ from unpool.engine.forward import Forward
 from unpool.engine.geometry import Field, Geometry
 from unpool.engine.plan import Plan, Route, route
 from unpool.engine.policies import Policy
+from unpool.engine.recent import Recent
 from unpool.engine.sessions import shape_name, switch_name
 from unpool.engine.settings import EngineSettings
 from unpool.engine.switches import believed, from_indices, from_input
@@ -28,6 +29,10 @@ from unpool.engine.weights import Weights
 from unpool.graph import Model
 from unpool.graph.errors import InvalidArgumentError, PreconditionError
 from unpool.graph.model import Array, BatchSupport, Node
+
+_GEOMETRIES = 32
+"""Input shapes that are remembered: callers of a model of any size may bring a new one each time."""
+_ROUTES = 256
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,10 @@ class Engine:
         self.weights = Weights(model.graph, self._device.torch)
         self._forward = Forward(model, self._device, self.settings)
         self._captures = CaptureStore(self.settings.capture_bytes)
-        self._geometries: dict[tuple[tuple[str, tuple[int, ...]], ...], Geometry] = {}
-        self._routes: dict[tuple[frozenset[str], frozenset[str], Policy], Route] = {}
+        self._geometries: Recent[tuple[tuple[str, tuple[int, ...]], ...], Geometry] = Recent(_GEOMETRIES)
+        self._routes: Recent[tuple[frozenset[str], frozenset[str], Policy], Route] = Recent(_ROUTES)
         self._pools: dict[str, Node] = {n.name: n for n in model.graph.nodes if n.op_type == "MaxPool"}
-        self._crossed: dict[str, dict[str, int]] = {}
+        self._crossed: Recent[str, dict[str, int]] = Recent(_ROUTES)
         self._batch_proven: bool | None = None
         self._lock = threading.RLock()
 
@@ -77,6 +82,7 @@ class Engine:
         """Lets go of sessions, weights and captures."""
         self._forward.close()
         self._captures.clear()
+        self.weights.clear()
 
     def forget(self) -> None:
         """Lets go of what was captured."""
@@ -155,13 +161,14 @@ class Engine:
         """Shapes and windows for inputs of these extents; what symbols do not tell, a run does."""
         key = tuple((n, feeds.arrays[n].shape) for n in self.model.graph.inputs)
         with self._lock:
-            if key not in self._geometries:
-                shapes, unknown = bind(self.model.graph, feeds.arrays)
-                if unknown:
-                    told = self._forward.run(Plan(frozenset(), shapes=unknown), feeds)
-                    shapes |= {n: tuple(int(d) for d in told[shape_name(n)]) for n in unknown if shape_name(n) in told}
-                self._geometries[key] = Geometry(self.model.graph, shapes)
-            return self._geometries[key]
+            return self._geometries.find(key, lambda: self._bound(feeds))
+
+    def _bound(self, feeds: Feeds) -> Geometry:
+        shapes, unknown = bind(self.model.graph, feeds.arrays)
+        if unknown:
+            told = self._forward.run(Plan(frozenset(), shapes=unknown), feeds)
+            shapes |= {n: tuple(int(d) for d in told[shape_name(n)]) for n in unknown if shape_name(n) in told}
+        return Geometry(self.model.graph, shapes)
 
     def declared_geometry(self) -> Geometry | None:
         """Shapes and windows for the declared extents, batch 1; ``None`` where the inputs leave another extent open."""
@@ -198,17 +205,18 @@ class Engine:
     def _pools_above(self, to: str) -> dict[str, int]:
         """Value name -> the max pools between it and ``to``, as bits, for every value that ``to`` reaches."""
         with self._lock:
-            if to not in self._crossed:
-                found = {to: 0}
-                for node in self.model.graph.nodes:
-                    before = [found[i] for i in node.inputs if i in found]
-                    if before:
-                        bits = 1 << list(self._pools).index(node.name) if node.name in self._pools else 0
-                        for name in before:
-                            bits |= name
-                        found.update((output, bits) for output in node.outputs if output)
-                self._crossed[to] = found
-            return self._crossed[to]
+            return self._crossed.find(to, lambda: self._count_pools(to))
+
+    def _count_pools(self, to: str) -> dict[str, int]:
+        found = {to: 0}
+        for node in self.model.graph.nodes:
+            before = [found[i] for i in node.inputs if i in found]
+            if before:
+                bits = 1 << list(self._pools).index(node.name) if node.name in self._pools else 0
+                for crossed in before:
+                    bits |= crossed
+                found.update((output, bits) for output in node.outputs if output)
+        return found
 
     # -- capture and walk ---------------------------------------------------------------------------------------------
 
@@ -216,9 +224,7 @@ class Engine:
         """The way of a signal, kept once found; see ``unpool.engine.plan.route``."""
         key = (frozenset(seeds), frozenset(to), policy)
         with self._lock:
-            if key not in self._routes:
-                self._routes[key] = route(self.model.graph, key[0], key[1], policy)
-            return self._routes[key]
+            return self._routes.find(key, lambda: route(self.model.graph, key[0], key[1], policy))
 
     def capture(
         self, feeds: Feeds, values: Iterable[str] = (), masks: Iterable[str] = (), switches: Iterable[str] = ()
@@ -281,6 +287,7 @@ class Engine:
         for name in wanted.derived:
             pool = self._pools[name]
             capture.switches[name] = dense(from_input(_float32(found[pool.inputs[0]]), pool))
+        self._device.settle()
 
     def walk(self, route: Route, capture: Capture, seeds: Mapping[str, Signal], images: Ints) -> Iterator[Piece | None]:
         """Carries signals along a route; see ``unpool.engine.walk.Walker.walk``."""

@@ -31,5 +31,6 @@ class Feeds:
         for name in sorted(self.arrays):
             array = np.ascontiguousarray(self.arrays[name])
             found.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-            found.update(array.data.cast("B") if array.size else b"")
+            if array.size:
+                found.update(array.reshape(-1).view(np.uint8).data)  # bytes, because a buffer of bfloat16 is refused
         return found.hexdigest()

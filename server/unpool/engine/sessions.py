@@ -106,9 +106,7 @@ class Sessions:
                 ir.to_proto(cut).SerializeToString(), options, providers=self._device.providers
             )
         except Exception as error:  # ONNX Runtime raises a private type per status code
-            if (
-                optimised
-            ):  # what is refused may be a fusion's own work, as a Pad that goes into a pool
+            if optimised:  # what is refused may be a fusion's own work, as a Pad that goes into a pool
                 return self.create(plan, optimised=False)
             raise ModelError(f"ONNX Runtime does not take the model: {_first_line(error)}") from error
         self._device.confirm(session)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,27 +24,29 @@ class Weights:
         self._device = device
         self._kept: dict[str, Tensor] = {}
 
+    def clear(self) -> None:
+        """Lets go of them all; what is asked for again is made again."""
+        self._kept.clear()
+
     def __contains__(self, name: str) -> bool:
         return name in self._graph.constants
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._kept:
+        found = self._kept.get(name)
+        if found is None:
             with torch.inference_mode(False):
                 array = self._graph.constants[name].numpy()
                 if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
                     array = array.astype(np.float32, copy=False)
-                    if not array.flags.writeable:  # a view of the file's bytes: torch only warns about it
-                        array = array.view()
                     tensor = dense(_tensor(array).to(self._device))
                 else:
                     tensor = _tensor(array)
-                self._kept[name] = tensor
-        return self._kept[name]
+                # Of two threads that come at once, both take what the first one made.
+                found = self._kept.setdefault(name, tensor)
+        return found
 
 
 def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "not writable": nothing here writes
         return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))

@@ -206,7 +206,7 @@ def is_nan(x: Tensor) -> Tensor:
 @operator("Where", 9, 16, window=elementwise)
 def where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """X where the condition holds, else y; all broadcast."""
-    return torch.where(condition, x, y)
+    return torch.where(condition.to(x.device), x, y)
 
 
 @operator("Equal", 7, 11, 13, 19, window=elementwise)
