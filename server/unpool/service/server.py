@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 
@@ -26,6 +27,7 @@ SERVICES = (
     inspection_service_pb2.DESCRIPTOR.services_by_name["InspectionService"].full_name,
 )
 _CONCURRENT_CALLS = 1024
+_CLOSING_SECONDS = 0.1
 
 
 class Server:
@@ -75,8 +77,11 @@ class Server:
             return self.scheduler.close(timeout=0.5)
         await self._health.enter_graceful_shutdown()
         grace = self._settings.drain_seconds if grace is None else grace
+        stopping = asyncio.create_task(self._server.stop(grace))
+        # The ports are closed before anybody hears of it: a call that slipped in between would only be cancelled.
+        await asyncio.wait({stopping}, timeout=_CLOSING_SECONDS)
         _log.info("draining", extra={"calls": self.scheduler.admitted, "grace": grace})
-        await self._server.stop(grace)
+        await stopping
         ended = self.scheduler.close()
         _log.info("stopped")
         return ended
