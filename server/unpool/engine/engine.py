@@ -17,6 +17,7 @@ from unpool.engine.executor import Executor
 from unpool.engine.feeds import Feeds
 from unpool.engine.forward import Forward
 from unpool.engine.geometry import Field, Geometry
+from unpool.engine.memory import admit
 from unpool.engine.plan import Plan, Route, route
 from unpool.engine.policies import Policy
 from unpool.engine.recent import Recent
@@ -125,6 +126,11 @@ class Engine:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InvalidArgumentError("tensor", f"input '{name}' holds NaN or infinity")
 
+    def images(self, feeds: Feeds) -> int:
+        """How many images are fed at once."""
+        batch = self.model.graph.values[feeds.of].batch_axis
+        return 1 if batch is None else feeds.arrays[feeds.of].shape[batch]
+
     def run(self, feeds: Feeds, names: Sequence[str] | None = None) -> dict[str, Array]:
         """A plain forward run.
 
@@ -137,6 +143,7 @@ class Engine:
         """
         self.check(feeds)
         wanted = list(names if names is not None else self.model.graph.outputs)
+        self._admit(Plan(frozenset(wanted)), self.geometry(feeds))
         found = self._forward.run(Plan(frozenset(wanted)), feeds)
         return {name: found[name].numpy(force=True) for name in wanted}
 
@@ -243,6 +250,7 @@ class Engine:
         with self._lock:
             found, wanted = self._missing(feeds, values, masks, switches)
             if wanted.plan is not None:
+                self._admit(wanted.plan, found.geometry)
                 self._fill(found, feeds, wanted)
             self._captures.put(feeds.digest, found)
             return found
@@ -250,9 +258,14 @@ class Engine:
     def opening(self, feeds: Feeds, route: Route, also: Iterable[str] = ()) -> Iterator[None]:
         """Makes the session that ``captured_for`` will need, in stages; the caller may give up between them."""
         with self._lock:
-            plan = self._missing(feeds, route.values | set(also), route.masks, route.switches)[1].plan
-        if plan is not None:
-            yield from self._forward.opening(plan, feeds)
+            found, wanted = self._missing(feeds, route.values | set(also), route.masks, route.switches)
+        if wanted.plan is not None:
+            self._admit(wanted.plan, found.geometry)
+            yield from self._forward.opening(wanted.plan, feeds)
+
+    def _admit(self, plan: Plan, geometry: Geometry) -> None:
+        pools = [self._pools[name].outputs[0] for name in plan.switches]
+        admit(plan, pools, geometry, self.settings.request_bytes)
 
     def _missing(
         self, feeds: Feeds, values: Iterable[str], masks: Iterable[str], switches: Iterable[str]
@@ -261,9 +274,7 @@ class Engine:
         graph = self.model.graph
         found = self._captures.get(feeds.digest)
         if found is None:
-            batch = graph.values[feeds.of].batch_axis
-            images = 1 if batch is None else feeds.arrays[feeds.of].shape[batch]
-            found = Capture(self.geometry(feeds), images)
+            found = Capture(self.geometry(feeds), self.images(feeds))
         missing = {v for v in values if v not in found.values}
         signs = {m for m in masks if m not in found.masks and m not in found.values} - missing
         pools = [self._pools[s] for s in switches if s not in found.switches]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from unpool.engine.devices import Device
 from unpool.engine.feeds import Feeds
 from unpool.engine.plan import Plan
-from unpool.engine.sessions import Sessions, execute
+from unpool.engine.sessions import Session, Sessions, execute
 from unpool.engine.settings import EngineSettings
 from unpool.engine.verification import agree
 from unpool.graph import Model
@@ -36,15 +36,20 @@ class Forward:
         if self._sessions.find(plan) is None:
             self._sessions.keep(plan, self._sessions.create(plan))
 
-    def opening(self, plan: Plan, feeds: Feeds) -> Iterator[None]:
+    def opening(self, plan: Plan, feeds: Feeds) -> Generator[None, None, Session | None]:
         """Makes the session of a plan, unless there is one; pauses between its stages.
 
         A session with taps is checked on its first input against one that may not fuse anything, which takes its place
         where the two disagree.
+
+        Returns:
+            The session; ``None`` where the plan needs no run.
         """
         plan = self._computed(plan)
-        if plan.empty or self._sessions.find(plan) is not None:
-            return
+        if plan.empty:
+            return None
+        if (kept := self._sessions.find(plan)) is not None:
+            return kept
         session = self._sessions.create(plan)
         yield
         if self._verify and not plan.sinks <= set(self._graph.outputs):
@@ -56,6 +61,7 @@ class Forward:
                 session = plain
             yield
         self._sessions.keep(plan, session)
+        return session
 
     def run(self, plan: Plan, feeds: Feeds) -> dict[str, Tensor]:
         """Runs a plan; what it asks of inputs and constants is given as it is.
@@ -66,16 +72,22 @@ class Forward:
         constants, inputs = self._graph.constants, set(self._graph.inputs)
         given = {n: torch.from_numpy(np.ascontiguousarray(feeds.arrays[n])) for n in plan.sinks & inputs}
         given |= {n: torch.from_numpy(constants[n].numpy().copy()) for n in plan.sinks if n in constants}
-        plan = self._computed(plan)
-        if plan.empty:
+        session = _drained(self.opening(plan, feeds))
+        if session is None:
             return given
-        for _ in self.opening(plan, feeds):
-            pass
-        session = self._sessions.find(plan)
-        assert session is not None
         return execute(session, feeds.arrays, self._device) | given
 
     def _computed(self, plan: Plan) -> Plan:
         """The plan without what needs no run."""
         known = {n for n in plan.sinks if n in self._graph.inputs or n in self._graph.constants}
         return Plan(plan.sinks - known, plan.switches, plan.sources, plan.shapes)
+
+
+def _drained(stages: Generator[None, None, Session | None]) -> Session | None:
+    """What a generator returns when nobody pauses it."""
+    while True:
+        try:
+            next(stages)
+        except StopIteration as stop:
+            found: Session | None = stop.value
+            return found

@@ -19,6 +19,7 @@ class EngineSettings:
         device: ``auto`` (the first GPU where ONNX Runtime and torch both see one, else the CPU), ``cpu`` or ``cuda:N``.
         threads: threads for ONNX Runtime and for torch, which take turns; ``None`` is one per core.
         capture_bytes: how much captured data is kept over all inputs.
+        request_bytes: how much memory one input may take inside the model, by an estimate from its shapes.
         piece_bytes: how much signal the walk carries at once.
         piece_operations: about how many multiply-adds a piece of work may take; counted, not timed, so that the same
             question is cut into the same pieces and answered with the same bytes each time. A quarter of a second on
@@ -30,6 +31,7 @@ class EngineSettings:
     device: str = "auto"
     threads: int | None = None
     capture_bytes: int = 512 << 20
+    request_bytes: int = 4 << 30
     piece_bytes: int = 8 << 20
     piece_operations: float = 16e9
     sessions: int = 8

@@ -61,14 +61,14 @@ def project(engine: Engine, feeds: Feeds, request: ProjectionRequest) -> Iterato
         PreconditionError: the layer is not computed from the sink, or a node on the way cannot be crossed.
     """
     engine.check(feeds)
+    if (images := engine.images(feeds)) != 1:
+        raise InvalidArgumentError("tensor", f"a projection takes one image at a time, not {images}")
     layer = engine.model.layers.find(request.layer)
     to = engine.resolve(request.to, feeds.of)
     route = engine.route([layer.name], [to], request.policy)
     taps = (layer.name, layer.rank_name)
     yield from engine.opening(feeds, route, taps)
     capture = engine.captured_for(feeds, route, taps)
-    if capture.images != 1:
-        raise InvalidArgumentError("tensor", f"a projection takes one image at a time, not {capture.images}")
     units = _choose(layer, engine.model.graph.values[layer.name], capture, request)
     yield _header(engine, layer, to, route, capture, request, len(units))
     yield from _pieces(engine, layer, to, route, capture, units)

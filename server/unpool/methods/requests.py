@@ -78,7 +78,6 @@ class ProjectionHeader:
         fallbacks: nodes crossed by the vector-Jacobian product.
         switches: max-pool nodes crossed; with 0 and no fallbacks a deconvnet picture does not depend on the input's
             pattern.
-        batch: ``True`` where several images can be fed at once.
         warnings: in sentences.
     """
 
@@ -104,7 +103,8 @@ class Projection:
         index: its place among the answer's projections, counted from 0 in the order asked (pieces may come in another
             order).
         channel: the channel, or the class index.
-        position: one index per spatial axis; empty for an output, a channel without a plane, or a whole map.
+        position: one index per axis that is neither batch nor channel; empty for an output, a channel without a plane,
+            or a whole map.
         activation: the layer's own value there (of a map: its maximum).
         rank_value: the value before a bounded rectifier's clip; equals ``activation`` elsewhere.
         start: the value that the signal began with (of a map: its maximum).
