@@ -52,7 +52,7 @@ def clip_bounds(graph: Graph, node: Node) -> tuple[float, float] | None:
     return found[0], found[1]
 
 
-def _bound(graph: Graph, node: Node, op_type: str) -> tuple[str, float] | None:
+def constant_bound(graph: Graph, node: Node, op_type: str) -> tuple[str, float] | None:
     """The signal and the number of a two-operand Max or Min with a constant."""
     if node.op_type != op_type or node.domain or len(node.inputs) != 2:
         return None
@@ -70,14 +70,14 @@ def bounded_source(graph: Graph, node: Node) -> str | None:
     bounds = clip_bounds(graph, node)
     if bounds is not None:
         return node.inputs[0] if bounds[0] == 0.0 and math.isfinite(bounds[1]) else None
-    upper = _bound(graph, node, "Min")
+    upper = constant_bound(graph, node, "Min")
     if upper is not None and upper[1] > 0 and (inner := graph.producers.get(upper[0])) is not None:
         if inner.op_type == "Relu":
             return inner.inputs[0]
-        lower = _bound(graph, inner, "Max")
+        lower = constant_bound(graph, inner, "Max")
         return lower[0] if lower is not None and lower[1] == 0.0 else None
-    lower = _bound(graph, node, "Max")
+    lower = constant_bound(graph, node, "Max")
     if lower is not None and lower[1] == 0.0 and (inner := graph.producers.get(lower[0])) is not None:
-        upper = _bound(graph, inner, "Min")
+        upper = constant_bound(graph, inner, "Min")
         return upper[0] if upper is not None and upper[1] > 0 else None
     return None
