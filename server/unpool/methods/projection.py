@@ -198,7 +198,7 @@ def _pieces(
                 continue
             yield from _results(to, layer, capture, units, chosen, seed.boxes, piece)
         done += len(chosen)
-        size = min(2 * size, limit)
+        size = min(4 * size, limit)
         yield None
 
 
