@@ -98,3 +98,9 @@ class Executor:
             if name not in self.plan.sinks:
                 found.setdefault(i, []).append(name)
         return found
+
+
+def forward(executor: Executor, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Runs a segment without keeping anything for backward."""
+    with torch.no_grad():
+        return executor(values)
