@@ -182,6 +182,7 @@ def follow(recording: Recording, engine: Engine, feeds: Feeds, capture: Capture,
     """
     masks = differing_masks(recording, engine, feeds, capture, route)
     switches = differing_switches(recording, engine, feeds, capture, route)
+    masks += differing_pooled_masks(recording, engine, feeds, capture, route)
     for name in route.values:
         if name in recording.values:
             recording.values[name] = capture.values[name].numpy()
@@ -227,6 +228,25 @@ def differing_masks(recording: Recording, engine: Engine, feeds: Feeds, capture:
         gap = np.minimum(np.abs(x[differ] - low), np.abs(x[differ] - high))
         near(gap, x, name, lambda name=name: _apart(engine, feeds, recording, name))
         recording.masks[name] = mask
+        count += int(differ.sum())
+    return count
+
+
+def differing_pooled_masks(recording: Recording, engine: Engine, feeds: Feeds, capture: Capture, route: Route) -> int:
+    """Counts places that two runtimes see on different sides of zero, where signs are kept behind a pool."""
+    producers = {n.output[0]: n for n in recording.model.graph.node}
+    count = 0
+    for name in (n for n in route.masks if producers[n].op_type == "MaxPool"):
+        rectified = producers[name].input[0]
+        before = producers[rectified].input[0]
+        x = recording.values[before]
+        mask = recording.masks.get(rectified, x > 0).copy()
+        places, ours = recording.indices[name], capture.mask(name).numpy() > 0
+        differ = mask.ravel()[places] != ours
+        gap = np.abs(x.ravel()[places[differ]])
+        near(gap, x, name, lambda before=before: _apart(engine, feeds, recording, before))
+        mask.ravel()[places] = ours
+        recording.masks[rectified] = mask
         count += int(differ.sum())
     return count
 

@@ -21,7 +21,7 @@ from unpool.engine import Engine, EngineSettings, Feeds, Policy
 from unpool.engine.captures import Capture, CaptureStore
 from unpool.engine.plan import Plan
 from unpool.engine.sessions import Session
-from unpool.engine.switches import from_indices, from_input
+from unpool.engine.switches import believed, from_indices, from_input
 from unpool.graph.model import Array, Node
 
 
@@ -65,8 +65,8 @@ def test_a_second_question_about_the_same_picture_runs_nothing(engine: Engine, r
 def test_only_what_is_lacking_is_run_for(engine: Engine, runs: list[tuple[str, ...]]) -> None:
     feeds = feeds_of(engine, _picture())
     engine.captured_for(feeds, engine.route(["t2"], ["x"], Policy.DECONVNET), also=("t2",))
-    engine.captured_for(feeds, engine.route(["t2"], ["x"], Policy.GUIDED), also=("t2",))
-    assert runs == [("t2", "unpool/switches/n2"), ("t1",)]
+    engine.captured_for(feeds, engine.route(["t4"], ["x"], Policy.GUIDED), also=("t4",))
+    assert runs == [("t1", "t2"), ("t4",)]
 
 
 def test_masks_of_a_shallow_layer_cost_nothing_of_what_lies_above(engine: Engine) -> None:
@@ -78,15 +78,15 @@ def test_masks_of_a_shallow_layer_cost_nothing_of_what_lies_above(engine: Engine
 
 
 def test_captures_stay_inside_their_budget() -> None:
-    engine = engine_of(rectified(), EngineSettings(device="cpu", threads=1, capture_bytes=10_000, verify=False))
+    engine = engine_of(rectified(), EngineSettings(device="cpu", threads=1, capture_bytes=2_500, verify=False))
     route = engine.route(["t4"], ["x"], Policy.GRADIENT)
     kept: list[Capture] = []
     for i in range(6):
         kept.append(engine.captured_for(feeds_of(engine, _picture(i)), route, also=("t4",)))
-        assert engine._captures.nbytes <= 10_000
+        assert engine._captures.nbytes <= 2_500
     size = kept[0].nbytes
-    assert len(engine._captures.digests()) == 10_000 // size >= 2
-    newest = [feeds_of(engine, _picture(i)).digest for i in range(6)][-(10_000 // size) :]
+    assert len(engine._captures.digests()) == 2_500 // size >= 2
+    newest = [feeds_of(engine, _picture(i)).digest for i in range(6)][-(2_500 // size) :]
     assert list(engine._captures.digests()) == newest, "the least recently used go first"
 
 
@@ -145,18 +145,18 @@ def _other_weights() -> bytes:
     return net.model((1, 3, 12, 12))
 
 
-def test_disbelieved_indices_give_the_same_switches_from_the_pools_input(
+def test_indices_and_the_pools_input_give_the_same_switches(
     monkeypatch: pytest.MonkeyPatch, runs: list[tuple[str, ...]]
 ) -> None:
     feeds_engine = engine_of(rectified())
     feeds = feeds_of(feeds_engine, _picture())
     route = feeds_engine.route(["t4"], ["x"], Policy.DECONVNET)
-    direct = feeds_engine.captured_for(feeds, route).switches["n2"]
-    assert any("switches" in name for run in runs for name in run)
-    runs.clear()
-    monkeypatch.setattr(engine_module, "believed", lambda *_: False)
-    derived = engine_of(rectified()).captured_for(feeds, route).switches["n2"]
+    derived = feeds_engine.captured_for(feeds, route).switches["n2"]
     assert not any("switches" in name for run in runs for name in run)
+    runs.clear()
+    monkeypatch.setattr(engine_module, "taken", believed)
+    direct = engine_of(rectified()).captured_for(feeds, route).switches["n2"]
+    assert any("switches" in name for run in runs for name in run)
     assert torch.equal(direct, derived)
 
 

@@ -136,7 +136,7 @@ def test_pieces_of_any_size_answer_the_same() -> None:
     request = ProjectionRequest("t4", (0, 1, 2, 3, 4, 5), positions=Positions.ALL, policy=Policy.GUIDED)
     subject = _small()
     _, expected = asked(subject.engine, subject.feeds, request)
-    for changed in ({"piece_bytes": 1}, {"piece_operations": 1.0}, {"piece_bytes": 1 << 30, "piece_operations": 1e15}):
+    for changed in ({"piece_bytes": 1}, {"piece_bytes": 4096}, {"piece_bytes": 1 << 30}):
         other = _small(settings=EngineSettings(device="cpu", threads=1, **changed))
         _, found = asked(other.engine, other.feeds, request)
         for ours, theirs in zip(found, expected, strict=True):
@@ -154,7 +154,7 @@ def test_the_same_question_is_answered_with_the_same_bytes() -> None:
 
 
 def test_an_answer_can_be_abandoned_between_two_pieces() -> None:
-    subject = _small(settings=EngineSettings(device="cpu", threads=1, piece_operations=1.0))
+    subject = _small(settings=EngineSettings(device="cpu", threads=1, piece_bytes=1))
     stream = project(subject.engine, subject.feeds, ProjectionRequest("t4", top=6, positions=Positions.ALL))
     for _ in range(4):
         next(stream)

@@ -49,6 +49,7 @@ class BoxCrossing:
     trimming: bool = False
     units: int = 1
     exact: bool = True
+    spare: bool = False
 
     @property
     def wanted(self) -> tuple[bool, ...]:

@@ -19,10 +19,8 @@ from unpool.graph.intervals import Intervals
 from unpool.graph.model import Value
 
 Ints: TypeAlias = npt.NDArray[np.int64]
-_FEW = 0.25
-"""Up to which share of the units borders are zeroed one by one: each costs microseconds, a pass over all of them
-milliseconds.
-"""
+_PASSED = 1 << 15
+"""Values that a pass over a signal goes through in about the time that zeroing one unit's borders takes."""
 Planes: TypeAlias = Mapping[int, int]
 """Spatial index -> extent."""
 
@@ -135,6 +133,13 @@ def _gather(tensor: Tensor, value: Value, images: Tensor | None, places: Mapping
     return gathered.permute(np.argsort(order).tolist())
 
 
+def pick(tensor: Tensor, axis: int, chosen: Ints) -> Tensor:
+    """Some of a tensor's units, in the memory layout that it has; runs of memory are copied whole."""
+    order = [axis, *sorted((i for i in range(tensor.ndim) if i != axis), key=tensor.stride, reverse=True)]
+    rows = torch.from_numpy(chosen).to(tensor.device)
+    return tensor.permute(order).index_select(0, rows).permute(np.argsort(order).tolist())
+
+
 def _coordinates(boxes: Boxes, index: int, extent: int, device: torch.device) -> Tensor:
     """Plane coordinates of every row of every box, clamped into the plane: int64 (units, size)."""
     rows = boxes.origins[index][:, None] + np.arange(boxes.sizes[index])
@@ -209,6 +214,11 @@ def move(signal: Tensor, value: Value, source: Boxes, target: Boxes) -> Tensor:
 
 def _shift(signal: Tensor, value: Value, shifts: Mapping[int, int], source: Boxes, target: Boxes) -> Tensor:
     """The same for one shift of all units: padding and cropping."""
+    if any(shift + source.sizes[s] <= 0 or shift >= target.sizes[s] for s, shift in shifts.items()):
+        shape = list(signal.shape)
+        for s, size in target.sizes.items():
+            shape[value.spatial_axes[s]] = size
+        return signal.new_zeros(shape)  # nothing in common
     pads = [0] * (2 * signal.ndim)
     for s, shift in shifts.items():
         axis = signal.ndim - 1 - value.spatial_axes[s]
@@ -250,7 +260,7 @@ def zero_outside(signal: Tensor, value: Value, boxes: Boxes, plane: Planes, *, l
         units = np.flatnonzero(outside.any(1))
         if not len(units):
             continue
-        if lent or value.batch_axis is None or len(units) > _FEW * len(outside) or 0 in signal.stride():
+        if lent or value.batch_axis is None or len(units) * _PASSED > signal.numel() or 0 in signal.stride():
             signal = signal * _along(~outside, value, s, signal)
             continue
         for unit in units:

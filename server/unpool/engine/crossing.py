@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unpool.engine.boxes import Boxes, Ints, cut
 from unpool.engine.captures import Capture
-from unpool.engine.plan import Step
+from unpool.engine.step import Step
 from unpool.engine.weights import Weights
 from unpool.graph.model import Node
 from unpool.ops import Operand
@@ -28,6 +28,7 @@ class Site:
         outer: output name -> its boxes.
         inner: index of an input that is a value -> its natural boxes.
         trims: spatial index -> what of input 0's natural box is cut away.
+        spare: the signals' memory may be written to.
     """
 
     step: Step
@@ -37,6 +38,7 @@ class Site:
     outer: Mapping[str, Boxes]
     inner: Mapping[int, Boxes]
     trims: Mapping[int, tuple[int, int]]
+    spare: bool = False
 
     @property
     def node(self) -> Node:

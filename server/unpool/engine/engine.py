@@ -23,7 +23,7 @@ from unpool.engine.policies import Policy
 from unpool.engine.recent import Recent
 from unpool.engine.sessions import shape_name, switch_name
 from unpool.engine.settings import EngineSettings
-from unpool.engine.switches import believed, from_indices, from_input
+from unpool.engine.switches import from_indices, from_input, taken
 from unpool.engine.verification import batches_hold
 from unpool.engine.walk import Piece, Signal, Walker
 from unpool.engine.weights import Weights
@@ -278,7 +278,7 @@ class Engine:
         missing = {v for v in values if v not in found.values}
         signs = {m for m in masks if m not in found.masks and m not in found.values} - missing
         pools = [self._pools[s] for s in switches if s not in found.switches]
-        direct = {p.name for p in pools if believed(p, graph.values[p.inputs[0]].dtype, self._device)}
+        direct = {p.name for p in pools if taken(p, graph.values[p.inputs[0]].dtype, self._device)}
         derived = {p.name for p in pools} - direct
         sinks = missing | signs | {self._pools[name].inputs[0] for name in derived}
         plan = Plan(frozenset(sinks), frozenset(direct)) if sinks or direct else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from unpool.engine.hoisting import rectified_before_unpooling
 from unpool.engine.policies import Policy, rule_of
+from unpool.engine.step import Step
 from unpool.graph.errors import PreconditionError
 from unpool.graph.model import Graph, Node
-from unpool.ops import Rule
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,6 @@ class Plan:
     def empty(self) -> bool:
         """Whether nothing is wanted."""
         return not (self.sinks or self.switches or self.shapes)
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One node on a signal's way back: its rule, and for which inputs a signal is due."""
-
-    node: Node
-    rule: Rule
-    wanted: tuple[bool, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +59,18 @@ class Route:
     fallbacks: tuple[Node, ...]
 
 
+def _steps(graph: Graph, active: set[str], policy: Policy) -> Iterator[Step]:
+    """The crossings of every node between active values, last to first."""
+    for node in reversed(graph.nodes):
+        wanted = tuple(i in active for i in node.inputs)
+        if not any(wanted) or not any(o in active for o in node.outputs):
+            continue
+        rule = rule_of(node, graph, policy)
+        if rule is None:
+            raise PreconditionError(f"the signal cannot cross {node}: {node.kind} is not known", node=node.name)
+        yield Step(node, rule, wanted)
+
+
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64", ""})
 
 
@@ -89,27 +93,15 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
         if seed not in below:
             raise PreconditionError(f"'{seed}' is not computed from {', '.join(repr(t) for t in sorted(to))}")
     active = {n for n in graph.ancestors(seeds) & below if graph.values[n].dtype in FLOATS}
-    steps: list[Step] = []
+    steps = rectified_before_unpooling(list(_steps(graph, active, policy)), kept=seeds | to)
     values: set[str] = set()
     masks: set[str] = set()
     switches: set[str] = set()
-    fallbacks: list[Node] = []
     reached = set(seeds)
-    for node in reversed(graph.nodes):
-        if not any(o in active for o in node.outputs):
-            continue
-        wanted = tuple(i in active for i in node.inputs)
-        if not any(wanted):
-            continue
-        rule = rule_of(node, graph, policy)
-        if rule is None:
-            raise PreconditionError(
-                f"the signal cannot cross {node}: {node.kind} is not known",
-                node=node.name,
-            )
-        steps.append(Step(node, rule, wanted))
+    for step in steps:
+        node, rule = step.node, step.rule
         if not reached.isdisjoint(node.outputs):
-            reached.update(i for i, due in zip(node.inputs, wanted, strict=True) if due)
+            reached.update(i for i, due in zip(node.inputs, step.wanted, strict=True) if due)
         indices = range(len(node.inputs)) if rule.inputs is None else rule.inputs
         values.update(node.inputs[i] for i in indices if i < len(node.inputs) and node.inputs[i] in graph.values)
         values.update(node.outputs[i] for i in rule.outputs)
@@ -117,8 +109,7 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
             masks.add(node.outputs[0])
         if rule.switches:
             switches.add(node.name)
-        if not rule.exact and policy is not Policy.GRADIENT:
-            fallbacks.append(node)
+    fallbacks = tuple(s.node for s in steps if not s.rule.exact and policy is not Policy.GRADIENT)
     if reached.isdisjoint(to):
         raise PreconditionError(
             f"no signal comes from {', '.join(repr(s) for s in sorted(seeds))} to"
@@ -132,5 +123,5 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
         frozenset(values),
         frozenset(masks - values),
         frozenset(switches),
-        tuple(fallbacks),
+        fallbacks,
     )

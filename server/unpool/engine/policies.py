@@ -82,7 +82,7 @@ def _operand(which: Callable[[Node, Graph], int | None], rule: Rule) -> Replacem
             signal = rule.apply(at, signals)[0]
             return tuple(signal if i == index else None for i in range(len(at.node.inputs)))
 
-        return replace(rule, apply=apply)
+        return replace(rule, apply=apply, by_sign=False)
 
     return replacement
 

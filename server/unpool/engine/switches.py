@@ -1,12 +1,14 @@
-"""Whether ONNX Runtime's max-pool Indices can be believed here, and their turning into switch codes.
+"""Where switches come from: the pool's input, or ONNX Runtime's max-pool Indices where they are cheaper and right.
 
-Providers have given wrong places, another order at ties, or -1 for windows of equal values. So every pool configuration
-is tried once per device on a small plane with many ties; where ``x[indices] == y`` and the order at ties do not hold,
-switches are derived from the pool's input instead.
+Asked for Indices, ONNX Runtime pools six times as slowly (CPU), so those of small windows are derived from the pool's
+input. Of large windows the Indices are taken, where they can be believed: providers have given wrong places, another
+order at ties, or -1 for windows of equal values. So every pool configuration is tried once per device on a small plane
+with many ties; where ``x[indices] == y`` and the order at ties do not hold, switches are derived all the same.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -19,9 +21,16 @@ from torch import Tensor
 
 from unpool.engine.devices import Device
 from unpool.graph.model import Attribute, Node
-from unpool.ops.switches import codes_from_indices, codes_from_input, pool_geometry
+from unpool.ops.switches import COMPARED, codes_from_indices, codes_from_input, pool_geometry
 
 _FIRST_WITH_INDICES = 8
+
+
+def taken(node: Node, dtype: str, device: Device) -> bool:
+    """Whether a max-pool node's Indices are asked for: they are cheaper than comparing, and right."""
+    kernel = node.attributes.get("kernel_shape", ())
+    cheaper = isinstance(kernel, tuple) and math.prod(int(k) for k in kernel) > COMPARED
+    return cheaper and believed(node, dtype, device)
 
 
 def believed(node: Node, dtype: str, device: Device) -> bool:

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unpool.engine.boxes import Boxes, Ints, Planes, move, zero_outside
+from unpool.engine.boxes import Boxes, Ints, Planes, move, pick, zero_outside
 from unpool.engine.captures import Capture
 from unpool.engine.crossing import Site
-from unpool.engine.plan import Route, Step
+from unpool.engine.parting import part
+from unpool.engine.plan import Route
+from unpool.engine.step import Step
 from unpool.engine.weights import Weights
 from unpool.graph.errors import PreconditionError
 from unpool.graph.intervals import POINTWISE, Broadcast, Sliding
@@ -24,10 +26,17 @@ _TICK_SECONDS = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """A signal at one tensor: units along its batch axis, their boxes along its spatial axes."""
+    """A signal at one tensor: units along its batch axis, their boxes along its spatial axes.
+
+    Attributes:
+        value: the signal.
+        boxes: where it is.
+        spare: nobody else reads its memory, so that whoever takes it may write there.
+    """
 
     value: Tensor
     boxes: Boxes
+    spare: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,25 +195,30 @@ class Walker:
         return min(count, -(-size * count // self.piece_bytes))
 
     def _split(self, party: _Party, parts: int) -> Iterator[_Party]:
-        """Smaller parties, of units whose boxes stick out of the planes alike: what all stick out is left away."""
+        """Smaller parties, of units whose boxes stick out of the planes alike, less what all of them stick out."""
         geometry = self.capture.geometry
-        keys: list[Ints] = []
-        for name, signal in party.pending.items():
-            plane = geometry.plane(name)
-            for s in plane:
-                origins = signal.boxes.origins[s]
-                keys += [np.maximum(-origins, 0), np.maximum(origins + signal.boxes.sizes[s] - plane[s], 0), origins]
-        order = np.lexsort(keys[::-1]) if keys else np.arange(len(party.units))
-        for chunk in np.array_split(order, parts):
-            chosen = torch.from_numpy(chunk)
+        largest = max(party.pending, key=lambda name: party.pending[name].value.numel())
+        for chunk in part(party.pending[largest].boxes, geometry.plane(largest), parts):
             pending = {}
             for name, signal in party.pending.items():
+                cut = self._trimmed(name, Signal(signal.value, signal.boxes.take(chunk)))
                 batch = geometry.value(name).batch_axis
-                value = signal.value
                 if batch is not None:
-                    value = value.index_select(batch, chosen.to(value.device))
-                pending[name] = Signal(value, signal.boxes.take(chunk))
+                    cut = Signal(pick(cut.value, batch, chunk), cut.boxes, spare=True)
+                pending[name] = cut
             yield _Party(party.units[chunk], party.images[chunk], pending)
+
+    def _trimmed(self, name: str, signal: Signal) -> Signal:
+        """A signal less the rows at its ends that lie outside the plane for every one of its boxes."""
+        geometry = self.capture.geometry
+        plane = geometry.plane(name)
+        trims = {s: signal.boxes.overhang(plane, s) for s in signal.boxes.sizes}
+        boxes = signal.boxes.trimmed(trims)
+        value = signal.value
+        for s, position in geometry.value(name).spatial_axes.items():
+            if boxes.sizes[s] != signal.boxes.sizes[s]:
+                value = value.narrow(position, trims[s][0], boxes.sizes[s])
+        return Signal(value, boxes, signal.spare)
 
     # Around the work and not around the generator, which would switch gradients off for whoever it pauses for.
     @torch.no_grad()
@@ -219,16 +233,20 @@ class Walker:
         geometry = self.capture.geometry
         node = step.node
         signals: list[Tensor | None] = []
+        spare: list[bool] = []
         for output in node.outputs:
             if output not in arrived:
                 signals.append(None)
+                spare.append(False)
                 continue
             found = arrived[output]
-            signals.append(move(found.value, geometry.value(output), found.boxes, outer[output]))
+            moved = move(found.value, geometry.value(output), found.boxes, outer[output])
+            signals.append(moved)
+            spare.append(output not in party.pending and (found.spare or not _share(moved, found.value)))
         trims = {
             i: {s: boxes.overhang(geometry.plane(node.inputs[i]), s) for s in boxes.sizes} for i, boxes in inner.items()
         }
-        site = Site(step, self.capture, self.weights, party.images, outer, inner, trims.get(0, {}))
+        site = Site(step, self.capture, self.weights, party.images, outer, inner, trims.get(0, {}), all(spare))
         try:
             results = step.rule.apply(site, tuple(signals))
         except (NotImplementedError, TypeError) as error:  # an attribute or a mode that no forward here knows
@@ -236,11 +254,11 @@ class Walker:
         for i, (name, wanted, result) in enumerate(zip(node.inputs, step.wanted, results, strict=True)):
             if not wanted or result is None:
                 continue
-            lent = any(
-                s is not None and _share(s, result) and not self._alike(o, outer[o], name, inner[i])
-                for o, s in zip(node.outputs, signals, strict=True)
-            )
-            self._add(party, name, self._fit(name, result, inner[i], trims[i], lent=lent))
+            sources = [k for k, s in enumerate(signals) if s is not None and _share(s, result)]
+            lent = any(not self._alike(node.outputs[k], outer[node.outputs[k]], name, inner[i]) for k in sources)
+            shared = sum(r is not None and _share(r, result) for r in results) > 1 or 0 in result.stride()
+            own = not shared and all(spare[k] for k in sources)
+            self._add(party, name, self._fit(name, result, inner[i], trims[i], lent=lent, spare=own))
 
     def _alike(self, output: str, outer: Boxes, name: str, inner: Boxes) -> bool:
         """Whether an input's boxes stick out of its plane just where the output's stick out of theirs."""
@@ -248,7 +266,14 @@ class Walker:
         return geometry.plane(output) == geometry.plane(name) and outer.same(inner)
 
     def _fit(
-        self, name: str, result: Tensor, natural: Boxes, trims: Mapping[int, tuple[int, int]], *, lent: bool
+        self,
+        name: str,
+        result: Tensor,
+        natural: Boxes,
+        trims: Mapping[int, tuple[int, int]],
+        *,
+        lent: bool,
+        spare: bool,
     ) -> Signal:
         """A rule's result with what nobody needs cut away, and zeros wherever it still sticks out of the plane."""
         geometry = self.capture.geometry
@@ -258,7 +283,8 @@ class Walker:
             if result.shape[position] != trimmed.sizes[s]:
                 result = result.narrow(position, trims[s][0], trimmed.sizes[s])
         plane: Planes = geometry.plane(name)
-        return Signal(zero_outside(result, value, trimmed, plane, lent=lent), trimmed)
+        fitted = zero_outside(result, value, trimmed, plane, lent=lent)
+        return Signal(fitted, trimmed, spare or not _share(fitted, result))
 
     def _add(self, party: _Party, name: str, signal: Signal) -> None:
         """Joins a signal to what has already come to the same tensor over another branch."""
@@ -269,7 +295,7 @@ class Walker:
         other = party.pending[name]
         union = other.boxes.union(signal.boxes)
         total = move(other.value, value, other.boxes, union) + move(signal.value, value, signal.boxes, union)
-        party.pending[name] = Signal(total, union)
+        party.pending[name] = Signal(total, union, spare=True)
 
 
 def _share(a: Tensor, b: Tensor) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from unpool.engine import Boxes, Capture, Engine, Feeds, Piece, Policy, Route, Signal, multiply_adds
+from unpool.engine import Boxes, Capture, Engine, Feeds, Piece, Policy, Route, Signal
 from unpool.graph import Layer, Value
 from unpool.graph.errors import InvalidArgumentError, OutOfRangeError, PreconditionError
 from unpool.methods.requests import (
@@ -21,6 +21,8 @@ from unpool.methods.requests import (
     Start,
 )
 
+_PIECE = 64
+"""Units of the largest pieces: enough to read each weight seldom, few enough that answers come about in order."""
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
@@ -187,29 +189,28 @@ def _pieces(
 ) -> Iterator[Projection | None]:
     """Walks the units in pieces that grow, so that the first result comes soon, up to a size that bounds their time."""
     done, size = 0, 1
-    limit = _most_units(engine, layer, to, route, capture, units)
+    limit = _most_units(engine, layer, capture, units)
     while done < len(units):
         chosen = np.arange(done, min(done + size, len(units)))
         seed = _seed(layer, capture, units, chosen)
         images = np.zeros(len(chosen), np.int64)
+        seen = capture.geometry.seen(layer.name, seed.boxes, to)
         for piece in engine.walk(route, capture, {layer.name: seed}, images):
             if piece is None:
                 yield None
                 continue
-            yield from _results(to, layer, capture, units, chosen, seed.boxes, piece)
+            yield from _results(to, layer, capture, units, chosen, seen, piece)
         done += len(chosen)
         size = min(4 * size, limit)
         yield None
 
 
-def _most_units(engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, units: _Units) -> int:
-    """How many units a piece may have: by operations in their boxes and by bytes, so that it is the same each time."""
+def _most_units(engine: Engine, layer: Layer, capture: Capture, units: _Units) -> int:
+    """How many units a piece may begin with; the walk parts them where their signals grow too large."""
     if capture.geometry.value(layer.name).batch_axis is None:
         return 1  # no axis for units to stand along
-    one = _seed(layer, capture, units, np.zeros(1, np.int64))
-    operations = multiply_adds(route, capture.geometry, layer.name, one.boxes, to, clipped=False)
-    most = min(engine.settings.piece_operations / max(operations, 1.0), engine.settings.piece_bytes / one.value.nbytes)
-    return max(1, int(most))
+    one = _seed(layer, capture, units, np.zeros(1, np.int64)).value.nbytes
+    return max(1, min(_PIECE, engine.settings.piece_bytes // one))
 
 
 def _seed(layer: Layer, capture: Capture, units: _Units, chosen: Ints) -> Signal:
@@ -252,12 +253,11 @@ def _seed(layer: Layer, capture: Capture, units: _Units, chosen: Ints) -> Signal
 
 
 def _results(
-    to: str, layer: Layer, capture: Capture, units: _Units, chosen: Ints, seeds: Boxes, piece: Piece
+    to: str, layer: Layer, capture: Capture, units: _Units, chosen: Ints, seen: Boxes | None, piece: Piece
 ) -> Iterator[Projection]:
     """Cuts each unit's signal to its receptive field inside the plane, channels first."""
     geometry = capture.geometry
     value, plane = geometry.value(to), geometry.plane(to)
-    seen = geometry.seen(layer.name, seeds.take(piece.units), to)
     signal = piece.signals.get(to)
     for row, local in enumerate(piece.units):
         unit = int(chosen[local])
@@ -265,8 +265,9 @@ def _results(
         for s, extent in plane.items():
             low, high = 0, extent
             if seen is not None:
-                low = int(np.clip(seen.origins[s][row], 0, extent))
-                high = int(np.clip(seen.origins[s][row] + seen.sizes[s], low, extent))
+                origin = int(seen.origins[s][local])
+                low = min(max(origin, 0), extent)
+                high = min(max(origin + seen.sizes[s], low), extent)
             lower.append(low)
             upper.append(high)
         yield Projection(

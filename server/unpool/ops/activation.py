@@ -23,16 +23,22 @@ def pass_on(at: Crossing, signals: Signals) -> Signals:
     return _only(at, signals[0])
 
 
+def _cut_at_zero(at: Crossing, s: Tensor) -> Tensor:
+    return s.clamp_(min=0) if at.spare else s.clamp(min=0)
+
+
 def rectify(at: Crossing, signals: Signals) -> Signals:
     """max(s, 0): the deconvnet's rectifier (Zeiler & Fergus 2013, section 2.1)."""
     s = signals[0]
-    return _only(at, s.clamp(min=0) if s is not None else None)
+    return _only(at, _cut_at_zero(at, s) if s is not None else None)
 
 
 def masked(at: Crossing, signals: Signals) -> Signals:
     """S where the output is positive, else 0: the derivative of a rectifier."""
     s = signals[0]
-    return _only(at, s * at.positive() if s is not None else None)
+    if s is None:
+        return _only(at, None)
+    return _only(at, s.mul_(at.positive()) if at.spare else s * at.positive())
 
 
 def reapply(at: Crossing, signals: Signals) -> Signals:
@@ -53,7 +59,7 @@ class _Rectified:
     inner: Rule
 
     def __call__(self, at: Crossing, signals: Signals) -> Signals:
-        return self.inner.apply(at, tuple(s.clamp(min=0) if s is not None else None for s in signals))
+        return self.inner.apply(at, tuple(_cut_at_zero(at, s) if s is not None else None for s in signals))
 
 
 def guided(rule: Rule) -> Rule:
@@ -62,8 +68,8 @@ def guided(rule: Rule) -> Rule:
 
 
 PASS = Rule(pass_on)
-RECTIFY = Rule(rectify)
-MASKED = Rule(masked, mask=True)
+RECTIFY = Rule(rectify, by_sign=True)
+MASKED = Rule(masked, mask=True, by_sign=True)
 GUIDED = guided(MASKED)
 REAPPLY = Rule(reapply, holds=lambda node, constant: all(constant[1:]))
 

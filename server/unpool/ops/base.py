@@ -71,6 +71,11 @@ class Crossing(Protocol):
         """For each input, whether a signal for it is asked for."""
         ...
 
+    @property
+    def spare(self) -> bool:
+        """Whether nobody else reads the signals' memory, so that a rule may write its result there."""
+        ...
+
     def constant(self, index: int) -> Tensor | None:
         """Input ``index`` where it is a constant, on the signal's device (integers on the CPU), else ``None``."""
         ...
@@ -139,6 +144,7 @@ class Rule:
         switches: needs the max-pool switches.
         exact: the rule is the one its policy defines for this operator; ``False`` for the vector-Jacobian fall-back.
         holds: whether the rule is right for a node; where it is not, ``backward`` takes the vector-Jacobian product.
+        by_sign: looks at each value of the signal alone, and at the sign of output 0 at most.
     """
 
     apply: Callable[[Crossing, Signals], Signals]
@@ -148,6 +154,7 @@ class Rule:
     switches: bool = False
     exact: bool = True
     holds: Condition = always
+    by_sign: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from unpool.graph.intervals import AxisWindow, Sliding, Transposed
 from unpool.graph.model import Node
-from unpool.ops import few_channels
+from unpool.ops import few_channels, small_planes
 from unpool.ops.base import AxisWindows, Crossing, Operand, Rule, Signals, operator
 from unpool.ops.geometry import (
     Geometry,
@@ -58,6 +58,8 @@ def _conv_adjoint(at: Crossing, signals: Signals) -> Signals:
     group = integer(at.node, "group", 1)
     if few_channels.applies(s, w, group):
         return (cut(few_channels.transposed(s, w, known.strides, known.dilations), amounts), *nothing[1:])
+    if small_planes.applies(s, w, group):
+        return (cut(small_planes.transposed(s, w, known.strides, known.dilations), amounts), *nothing[1:])
     # What both ends can spare need not be computed; more than K' - 1 is beyond what the kernels of a backend accept.
     common = tuple(min(max(min(a), 0), span - 1) for a, span in zip(amounts, known.spans, strict=True))
     back = _TRANSPOSED[len(known.kernel)](

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -12,6 +13,11 @@ from torch.nn import functional
 from unpool.graph.model import Node
 from unpool.ops.geometry import Geometry, integer, node_geometry, pad
 
+COMPARED = 16
+"""Up to how many places a window's maximum is found by comparing each with it.
+
+Several times sooner than by torch's places, and than by ONNX Runtime's Indices.
+"""
 _POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
@@ -54,9 +60,32 @@ def codes_from_input(x: Tensor, geometry: Geometry) -> Tensor:
     Returns:
         Codes (N, C, out1 ... outn), uint8, or int32 for kernels of more than 255 places.
     """
+    if math.prod(geometry.kernel) <= COMPARED:
+        return _by_comparing(x, geometry)
     _, places = pool_with_places(x, geometry)
     padded = [e + b + a for e, b, a in zip(x.shape[2:], geometry.begins, geometry.ends, strict=True)]
     return _codes(places, geometry, padded, (0,) * len(padded), tuple(range(len(padded))))
+
+
+def _by_comparing(x: Tensor, geometry: Geometry) -> Tensor:
+    """Codes by comparing every place of the windows with their maxima, channels innermost in memory."""
+    n = len(geometry.kernel)
+    if n not in _POOL:
+        raise NotImplementedError(f"max pooling over {n} axes is not known here; at most 3 are")
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}.get(n, torch.contiguous_format)
+    padded = pad(x.contiguous(memory_format=layout), geometry.begins, geometry.ends, lowest(x.dtype))
+    maxima = _POOL[n](padded, geometry.kernel, geometry.strides, 0, geometry.dilations)
+    codes = torch.zeros_like(maxima, dtype=torch.uint8)
+    other = torch.empty_like(maxima, dtype=torch.bool)
+    # From the last place but one to the first: a place that holds the maximum starts the count anew.
+    for place in list(itertools.product(*map(range, geometry.kernel)))[-2::-1]:
+        rows = tuple(
+            slice(p * gap, p * gap + (count - 1) * step + 1, step)
+            for p, gap, count, step in zip(place, geometry.dilations, geometry.outputs, geometry.strides, strict=True)
+        )
+        torch.ne(padded[(slice(None), slice(None), *rows)], maxima, out=other)
+        codes.add_(1).mul_(other.view(torch.uint8))
+    return codes
 
 
 def codes_from_indices(
