@@ -21,6 +21,8 @@ from unpool.methods.requests import (
     Start,
 )
 
+_GROWTH = 8
+"""How many times as many units each piece has as the one before it: the first unit comes alone, and soon."""
 _PIECE = 64
 """Units of the largest pieces: enough to read each weight seldom, few enough that answers come about in order."""
 Floats = npt.NDArray[np.float32]
@@ -201,7 +203,7 @@ def _pieces(
                 continue
             yield from _results(to, layer, capture, units, chosen, seen, piece)
         done += len(chosen)
-        size = min(4 * size, limit)
+        size = min(_GROWTH * size, limit)
         yield None
 
 
