@@ -48,9 +48,13 @@ def _matmul_adjoint(at: Crossing, signals: Signals) -> Signals:
         return (None, None)
     a, b = at.constant(0), at.constant(1)
     if b is not None:
+        shape = at.input_shape(0)
+        vector = len(shape) == 1
         grown = s.unsqueeze(-1) if b.ndim == 1 else s
+        grown = grown.unsqueeze(-2) if vector else grown
         right = b.unsqueeze(-1) if b.ndim == 1 else b
-        return (reduce_to(grown @ right.mT, at.input_shape(0)), None)
+        back = grown @ right.mT
+        return (reduce_to(back.squeeze(-2) if vector else back, shape), None)
     if a is None:
         return (None, None)
     shape = at.input_shape(1)
