@@ -89,7 +89,14 @@ def model_cases() -> tuple[ModelCase, ...]:
         warnings.simplefilter("ignore")
         found = collect_testcases(None)
     return tuple(
-        ModelCase(c.name, c.model, [_array(v) for v in c.data_sets[0][0]], [_array(v) for v in c.data_sets[0][1]], c.rtol, c.atol)
+        ModelCase(
+            c.name,
+            c.model,
+            [_array(v) for v in c.data_sets[0][0]],
+            [_array(v) for v in c.data_sets[0][1]],
+            c.rtol,
+            c.atol,
+        )
         for c in found
         if c.model is not None
     )
@@ -104,7 +111,9 @@ def node_case(case: ModelCase) -> NodeCase | None:
     if not case.single or not all(isinstance(v, np.ndarray | np.generic) for v in [*case.inputs, *case.outputs]):
         return None
     proto = case.model.graph.node[0]
-    version = next(o.version for o in case.model.opset_import if o.domain in (proto.domain, "ai.onnx" if not proto.domain else ""))
+    version = next(
+        o.version for o in case.model.opset_import if o.domain in (proto.domain, "ai.onnx" if not proto.domain else "")
+    )
     fed = dict(zip((i.name for i in case.model.graph.input), case.inputs, strict=True))
     given = dict(zip((o.name for o in case.model.graph.output), case.outputs, strict=True))
     return NodeCase(
@@ -157,7 +166,12 @@ def array(value: Tensor) -> npt.NDArray[np.generic]:
     value = value.detach()
     for name, (bits, kind) in _BITS.items():
         if value.dtype == kind:
-            found: npt.NDArray[np.generic] = value.contiguous().view(torch.from_numpy(np.zeros(1, bits)).dtype).numpy().view(getattr(ml_dtypes, name))
+            found: npt.NDArray[np.generic] = (
+                value.contiguous()
+                .view(torch.from_numpy(np.zeros(1, bits)).dtype)
+                .numpy()
+                .view(getattr(ml_dtypes, name))
+            )
             return found
     return value.numpy()
 

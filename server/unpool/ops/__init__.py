@@ -18,9 +18,12 @@ from unpool.ops import (  # noqa: F401  (importing registers)
     normalization,
     ordering,
     pooling,
+    quantization,
+    quantized,
     recurrent,
     reduction,
     resize,
+    sampling,
     shape,
     spectral,
 )

@@ -41,7 +41,11 @@ def attend(scores: Tensor, bias: Tensor | None) -> Tensor:
 def _grown(mask: Tensor, keys: int) -> Tensor:
     """A mask that ends early forbids the rest."""
     missing = keys - mask.shape[-1]
-    return functional.pad(mask, (0, missing), value=False if mask.dtype == torch.bool else -math.inf) if missing > 0 else mask
+    return (
+        functional.pad(mask, (0, missing), value=False if mask.dtype == torch.bool else -math.inf)
+        if missing > 0
+        else mask
+    )
 
 
 @operator("Attention", 23, 24, 25, window=whole)

@@ -16,11 +16,12 @@ def _one_moves(node: Node, constant: tuple[bool, ...]) -> bool:
 
 def _einsum(*data: Tensor, equation: str) -> Tensor:
     """Einstein's summation: axes that the result does not name are summed."""
-    return torch.einsum(_spelt(equation), *data)
+    found: Tensor = torch.einsum(_spelt(equation), *data)
+    return found
 
 
 def _spelt(equation: str) -> str:
-    """Without spaces; an equation without a result has its axes in the order of the alphabet, as in NumPy."""
+    """Without spaces, which torch does not read everywhere."""
     return equation.replace(" ", "")
 
 
@@ -30,4 +31,5 @@ operator("Einsum", 12, window=whole, adjoint=linear(_einsum, _one_moves))(_einsu
 @operator("Det", 11, 22, window=whole)
 def det(x: Tensor) -> Tensor:
     """Determinants of the last two axes."""
-    return torch.linalg.det(x)
+    found: Tensor = torch.linalg.det(x)
+    return found

@@ -124,7 +124,8 @@ def min_(*data: Tensor) -> Tensor:
 @widened
 def pow_(x: Tensor, y: Tensor) -> Tensor:
     """X to the power y, in x's type."""
-    return torch.pow(x, y).to(x.dtype)
+    # Whole exponents of real numbers are taken as real ones: autograd does not count in every whole type.
+    return torch.pow(x, y.to(x.dtype) if x.is_floating_point() else y).to(x.dtype)
 
 
 @operator("Mod", 10, 13, 28, window=elementwise)

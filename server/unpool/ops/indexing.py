@@ -114,7 +114,8 @@ def one_hot(indices: Tensor, depth: Tensor, values: Tensor, *, axis: int = -1) -
     """The second of two values where an index names the place along a new axis, the first elsewhere."""
     count = int(depth.flatten()[0])
     axis %= indices.ndim + 1
-    named = (indices.to(torch.int64) % count).unsqueeze(axis)
+    whole_numbers = indices.to(torch.int64)
+    named = torch.where(whole_numbers < 0, whole_numbers + count, whole_numbers).unsqueeze(axis)
     shape = [1] * (indices.ndim + 1)
     shape[axis] = count
     chosen = named == torch.arange(count, device=indices.device).reshape(shape)

@@ -42,7 +42,8 @@ def matmul_window(
     return found
 
 
-def _matmul_adjoint(at: Crossing, signals: Signals) -> Signals:
+def matmul_adjoint(at: Crossing, signals: Signals) -> Signals:
+    """To the factor that is not constant, the signal times the other one transposed."""
     s = signals[0]
     if s is None:
         return (None, None)
@@ -66,7 +67,7 @@ def _matmul_adjoint(at: Crossing, signals: Signals) -> Signals:
     return (None, reduce_to(back.squeeze(-1) if vector else back, shape))
 
 
-@operator("MatMul", 1, 9, 13, window=matmul_window, adjoint=Rule(_matmul_adjoint, holds=_one_factor_is_constant))
+@operator("MatMul", 1, 9, 13, window=matmul_window, adjoint=Rule(matmul_adjoint, holds=_one_factor_is_constant))
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """Matrix product with NumPy's rules for more and for fewer than two axes."""
     return torch.matmul(a, b)

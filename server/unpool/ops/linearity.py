@@ -1,4 +1,4 @@
-"""The adjoint of a linear operator from its forward: the vector-Jacobian product at zero, for which nothing is captured."""
+"""The adjoint of a linear operator from its forward: the vector-Jacobian product at zero, with nothing captured."""
 
 from __future__ import annotations
 

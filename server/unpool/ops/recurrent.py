@@ -74,7 +74,9 @@ class _Layer:
     layout: int
     lengths: Tensor | None
 
-    def run(self, x: Tensor, states: Sequence[Tensor | None], hidden: int, cells: Sequence[Cell], outputs: int) -> Outputs:
+    def run(
+        self, x: Tensor, states: Sequence[Tensor | None], hidden: int, cells: Sequence[Cell], outputs: int
+    ) -> Outputs:
         """Runs every direction; gives all outputs, then the last of every state."""
         x = x.transpose(0, 1) if self.layout else x
         lengths = self.lengths.to(x.device) if self.lengths is not None else None
@@ -241,7 +243,7 @@ def lstm(
     layout: int = 0,
     outputs: int = 1,
 ) -> Outputs:
-    """Long short-term memory (Hochreiter & Schmidhuber 1997) with peepholes; gates in the order input, output, forget, cell."""
+    """Long short-term memory (Hochreiter & Schmidhuber 1997); gates in the order input, output, forget, cell."""
     hidden = r.shape[-1]
     names = _named(activations, ("Sigmoid", "Tanh", "Tanh"), direction)
     functions = _functions(names, activation_alpha, activation_beta)
@@ -252,7 +254,7 @@ def lstm(
         ahead, back = _halves(b, d, 4 * hidden, x)
         bias = ahead + back
         holes = p[d] if p is not None else x.new_zeros(3 * hidden)
-        hole_i, hole_o, hole_f = holes.split(hidden)
+        hole_i, hole_o, hole_f = holes.chunk(3)
 
         def step(x_t: Tensor, states: States) -> States:
             h, c = states

@@ -147,7 +147,7 @@ def cast(x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Te
     return converted(x, to, saturate=bool(saturate))
 
 
-@operator("CastLike", 15, 19, 21, 23, 24, 25)
+@operator("CastLike", 15, 19, 21, 23, 24, 25, adjoint=_UNCHANGED)  # a signal only comes where real numbers leave
 def cast_like(x: Tensor, target: Tensor, *, saturate: int = 1, round_mode: str = "up") -> Tensor:
     """The type of another tensor."""
     kind = target.dtype

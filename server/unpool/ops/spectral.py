@@ -16,17 +16,14 @@ def _complex(x: Tensor) -> Tensor:
     return torch.complex(x[..., 0], x[..., 1]) if x.shape[-1] == 2 else x[..., 0]
 
 
-def _counted(x: Tensor) -> Tensor:
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
-
-
 def _transformed(x: Tensor, length: int | None, axis: int, inverse: int, onesided: int) -> Tensor:
     """Over axis ``axis`` of (..., 1) or (..., 2), real or real and imaginary part (ONNX, DFT-20)."""
     axis %= x.ndim
-    signal = _complex(_counted(x))
+    signal = _complex(x if x.dtype == torch.float64 else x.float())
     if inverse and onesided:
         extent = length if length is not None else 2 * (x.shape[axis] - 1)
-        return torch.fft.irfft(signal, extent, axis).unsqueeze(-1).to(x.dtype)
+        real: Tensor = torch.fft.irfft(signal, extent, axis)
+        return real.unsqueeze(-1).to(x.dtype)
     if inverse:
         found = torch.fft.ifft(signal, length, axis)
     elif onesided and not signal.is_complex():
@@ -42,7 +39,9 @@ def _length(dft_length: Tensor | None) -> int | None:
     return int(dft_length.flatten()[0]) if dft_length is not None else None
 
 
-def _dft_17(x: Tensor, dft_length: Tensor | None = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0) -> Tensor:
+def _dft_17(
+    x: Tensor, dft_length: Tensor | None = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0
+) -> Tensor:
     """Discrete Fourier transform along one axis, as attribute, up to opset 19."""
     return _transformed(x, _length(dft_length), axis, inverse, onesided)
 
