@@ -122,7 +122,7 @@ def backward_failure(case: ModelCase) -> str | None:
         try:
             moving = [i for i in _moving(inputs) if _depends_smoothly(single.node, i)]
             for chosen in [[i] for i in moving] + ([moving] if len(moving) > 1 else []):
-                if wrong := _against_differences(single.node, inputs, chosen, rng):
+                if wrong := against_differences(single.node, inputs, chosen, rng):
                     return f"inputs {chosen}: {wrong}"
         except Exception as error:
             return f"{type(error).__name__}: {error}"
@@ -145,7 +145,7 @@ def _moved(x: np.ndarray, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(np.where(np.isfinite(wide), moved, wide).reshape(x.shape))
 
 
-def _against_differences(
+def against_differences(
     node: Node, inputs: list[Tensor | None], moving: list[int], rng: np.random.Generator
 ) -> str | None:
     results = run(node, inputs)

@@ -15,6 +15,8 @@ from unpool.ops import (  # noqa: F401  (importing registers)
     indexing,
     joining,
     linear,
+    microsoft,
+    microsoft_quantized,
     normalization,
     ordering,
     pooling,

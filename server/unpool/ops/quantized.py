@@ -69,8 +69,8 @@ class _Dequantised:
         return self.at.trim(spatial_index)
 
 
-def _factor_windows(window: Window, places: tuple[int, int]) -> Window:
-    """Windows of an operator whose two factors stand among scales and zero points."""
+def factor_windows(window: Window, places: Sequence[int]) -> Window:
+    """Windows of an operator whose operands stand among scales and zero points, at these places."""
 
     def found(node: Node, inputs: Sequence[Operand | None], outputs: Sequence[Operand | None]) -> Sequence[AxisWindows]:
         windows: list[AxisWindows] = [{} for _ in inputs]
@@ -81,17 +81,17 @@ def _factor_windows(window: Window, places: tuple[int, int]) -> Window:
     return found
 
 
-def _rows(x: Tensor, rank: int, axis: int) -> Tensor:
+def rows(x: Tensor, rank: int, axis: int) -> Tensor:
     """A scale or zero point, of all or of every slice of an axis, against a tensor of some rank."""
     return x.reshape(()) if x.numel() == 1 else x.reshape([-1 if i == axis % rank else 1 for i in range(rank)])
 
 
-def _real(x: Tensor, scale: Tensor | None, zero: Tensor | None, axis: int, kind: torch.dtype) -> Tensor:
+def real(x: Tensor, scale: Tensor | None, zero: Tensor | None, axis: int, kind: torch.dtype) -> Tensor:
     """What a quantised tensor stands for; without a scale, what it is away from its zero point."""
     wide = x.to(kind)
     if zero is not None:
-        wide = wide - _rows(zero.to(x.device, kind), x.ndim, axis)
-    return wide if scale is None else wide * _rows(scale.to(x.device, kind), x.ndim, axis)
+        wide = wide - rows(zero.to(x.device, kind), x.ndim, axis)
+    return wide if scale is None else wide * rows(scale.to(x.device, kind), x.ndim, axis)
 
 
 def _carry(
@@ -120,13 +120,13 @@ def _carry(
             continue
         given = at.constant(scale) if scale is not None else None
         zeros = at.constant(zero) if zero < len(at.node.inputs) and at.node.inputs[zero] else None
-        factors[i] = _real(value.to(s.device), given, zeros, axes[i], s.dtype)
+        factors[i] = real(value.to(s.device), given, zeros, axes[i], s.dtype)
     back = inner(_Dequantised(at, (operands[0][0], operands[1][0]), factors), (s,))[moving]
     place, scale, _ = operands[moving]
     if back is not None and scale is not None:
         given = at.constant(scale)
         assert given is not None
-        back = back * _rows(given.to(s.device, s.dtype), back.ndim, axes[moving])
+        back = back * rows(given.to(s.device, s.dtype), back.ndim, axes[moving])
     found[place] = back
     return tuple(found)
 
@@ -155,7 +155,7 @@ def _qlinear_conv_adjoint(at: Crossing, signals: Signals) -> Signals:
 @operator(
     "QLinearConv",
     10,
-    window=_factor_windows(conv_window, (0, 3)),
+    window=factor_windows(conv_window, (0, 3)),
     adjoint=Rule(_qlinear_conv_adjoint, outputs=(0,), holds=_all_but(0)),
 )
 def qlinear_conv(
@@ -178,8 +178,8 @@ def qlinear_conv(
 ) -> Tensor:
     """Convolution of quantised tensors; the bias counts in steps of both scales' product."""
     total = conv(
-        _real(x, None, x_zero_point, 1, torch.float64),
-        _real(w, None, w_zero_point, 0, torch.float64),
+        real(x, None, x_zero_point, 1, torch.float64),
+        real(w, None, w_zero_point, 0, torch.float64),
         b.to(x.device, torch.float64) if b is not None else None,
         auto_pad=auto_pad,
         dilations=dilations,
@@ -187,13 +187,14 @@ def qlinear_conv(
         pads=pads,
         strides=strides,
     )
-    step = _rows((x_scale * w_scale / y_scale).to(x.device, torch.float64), total.ndim, 1)
-    return _stored(total * step, y_zero_point)
+    step = rows((x_scale * w_scale / y_scale).to(x.device, torch.float64), total.ndim, 1)
+    return stored(total * step, y_zero_point)
 
 
-def _stored(real: Tensor, zero_point: Tensor) -> Tensor:
-    zero = zero_point.to(real.device, real.dtype).reshape(())
-    return saturated(real.round() + zero, zero_point.dtype)
+def stored(steps: Tensor, zero_point: Tensor) -> Tensor:
+    """Steps of a scale, rounded and moved by the zero point, as the zero point's type holds them."""
+    zero = zero_point.to(steps.device, steps.dtype).reshape(())
+    return saturated(steps.round() + zero, zero_point.dtype)
 
 
 def _conv_integer_adjoint(at: Crossing, signals: Signals) -> Signals:
@@ -223,8 +224,8 @@ def conv_integer(
 ) -> Tensor:
     """Convolution in whole numbers: int32."""
     total = conv(
-        _real(x, None, x_zero_point, 1, torch.float64),
-        _real(w, None, w_zero_point, 0, torch.float64),
+        real(x, None, x_zero_point, 1, torch.float64),
+        real(w, None, w_zero_point, 0, torch.float64),
         auto_pad=auto_pad,
         dilations=dilations,
         group=group,
@@ -245,7 +246,7 @@ def _qlinear_matmul_adjoint(at: Crossing, signals: Signals) -> Signals:
     "QLinearMatMul",
     10,
     21,
-    window=_factor_windows(matmul_window, (0, 3)),
+    window=factor_windows(matmul_window, (0, 3)),
     adjoint=Rule(_qlinear_matmul_adjoint, outputs=(0,), holds=_all_but(0, 3)),
 )
 def qlinear_matmul(
@@ -259,10 +260,8 @@ def qlinear_matmul(
     y_zero_point: Tensor,
 ) -> Tensor:
     """Matrix product of quantised tensors."""
-    total = matmul(
-        _real(a, a_scale, a_zero_point, -2, torch.float64), _real(b, b_scale, b_zero_point, -1, torch.float64)
-    )
-    return _stored(total / y_scale.to(total.device, torch.float64).reshape(()), y_zero_point)
+    total = matmul(real(a, a_scale, a_zero_point, -2, torch.float64), real(b, b_scale, b_zero_point, -1, torch.float64))
+    return stored(total / y_scale.to(total.device, torch.float64).reshape(()), y_zero_point)
 
 
 def _matmul_integer_adjoint(at: Crossing, signals: Signals) -> Signals:
@@ -288,5 +287,5 @@ def matmul_integer(
     a: Tensor, b: Tensor, a_zero_point: Tensor | None = None, b_zero_point: Tensor | None = None
 ) -> Tensor:
     """Matrix product in whole numbers: int32."""
-    total = matmul(_real(a, None, a_zero_point, -2, torch.float64), _real(b, None, b_zero_point, -1, torch.float64))
+    total = matmul(real(a, None, a_zero_point, -2, torch.float64), real(b, None, b_zero_point, -1, torch.float64))
     return total.to(torch.int32)
