@@ -77,7 +77,8 @@ def _difference(expected: np.ndarray, found: np.ndarray, case: ModelCase) -> str
     # Integers below a byte are kept as bytes.
     if {"int4": "int8", "int2": "int8", "uint4": "uint8", "uint2": "uint8"}.get(kind, kind) != found.dtype.name:
         return f"type {found.dtype.name} instead of {kind}"
-    a, b = (x.astype(np.float64) if x.dtype.kind not in "biuc" else x for x in (found, expected))
+    with np.errstate(invalid="ignore"):
+        a, b = (x.astype(np.float64) if x.dtype.kind not in "biuc" else x for x in (found, expected))
     # Types of half the width are right to two units of their last place: sums are not rounded in one order.
     rtol = {"bfloat16": 2.0**-6, "float16": 2.0**-9}.get(kind, case.rtol)
     try:

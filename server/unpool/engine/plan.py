@@ -9,6 +9,7 @@ from unpool.engine.policies import Policy, rule_of
 from unpool.graph.errors import PreconditionError
 from unpool.graph.model import Graph, Node
 from unpool.ops import Rule
+from unpool.ops.quantization import quantised
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,17 @@ class Route:
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64", ""})
 
 
+def carriers(graph: Graph) -> frozenset[str]:
+    """Values that a signal may pass: real numbers, and whole ones that stand for them in a quantised model."""
+    found = {name for name, value in graph.values.items() if value.dtype in FLOATS}
+    for node in graph.nodes:
+        reads_one = any(i in found for i in node.inputs)
+        for i, name in enumerate(node.outputs):
+            if name and name not in found and quantised(node, i, graph.values[name].dtype, reads_one=reads_one):
+                found.add(name)
+    return frozenset(found)
+
+
 def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy) -> Route:
     """Finds the way back.
 
@@ -88,7 +100,7 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
     for seed in sorted(seeds):
         if seed not in below:
             raise PreconditionError(f"'{seed}' is not computed from {', '.join(repr(t) for t in sorted(to))}")
-    active = {n for n in graph.ancestors(seeds) & below if graph.values[n].dtype in FLOATS}
+    active = graph.ancestors(seeds) & below & carriers(graph)
     steps: list[Step] = []
     values: set[str] = set()
     masks: set[str] = set()

@@ -363,7 +363,8 @@ def _nibbles(packed: Tensor, bits: int) -> Tensor:
     """Bytes (..., n) as their parts of some bits (..., n * 8 / bits), the lowest first."""
     shifts = torch.arange(0, 8, bits, device=packed.device)
     parts: Tensor = packed.to(torch.int32).unsqueeze(-1) >> shifts
-    return (parts & (2**bits - 1)).flatten(-2)
+    kept: Tensor = (parts & (2**bits - 1)).flatten(-2)
+    return kept
 
 
 @operator("MatMulNBits", 1, domain=DOMAIN, window=whole)
