@@ -129,9 +129,9 @@ def render(tallies: Mapping[tuple[str, str], Tally], failures: Mapping[str, str]
         "What a signal can cross, and how that is known. `make operators` runs the matrix and writes this page.",
         "",
         f"The matrix is the {len(forward)} node cases of onnx {onnx.__version__}, each at its own opset: the forward in"
-        f" torch gives the expected outputs in {sum(forward)}, and in {sum(ours)} of the {len(ours)} of operators that are"
-        " known here; in all {sum(backward)} of {len(backward)} that are one"
-        " node of real numbers, the backward rule, for every input alone and for all together, is the derivative by"
+        f" torch gives the expected outputs in {sum(forward)}, and in {sum(ours)} of the {len(ours)} of operators that"
+        f" are known here; in {sum(backward)} of {len(backward)} that are one node of real numbers, the backward rule,"
+        " for every input alone and for all together, is the derivative by"
         " differences in float64. An expanded case (a function written out) goes through the loader and the executor."
         " Operators of com.microsoft, and old revisions, are held to ONNX Runtime instead.",
         "",

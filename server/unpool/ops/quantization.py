@@ -165,6 +165,7 @@ _MAKERS = frozenset(
         "MatMulInteger",
         "QLinearConv",
         "QLinearMatMul",
+        "QGemm",
     }
 )
 _HANDLERS = frozenset(
