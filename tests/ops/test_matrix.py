@@ -84,7 +84,7 @@ WITHOUT_CASES = frozenset({"GlobalLpPool", "MaxRoiPool"})
 
 def test_every_operator_of_the_standard_has_a_case() -> None:
     named = {c.operator for c in model_cases()}
-    assert {op_type for domain, op_type in known() - named if not domain} == WITHOUT_CASES
+    assert {op_type for domain, op_type in known() - named if not domain and onnx.defs.has(op_type)} == WITHOUT_CASES
 
 
 def _versions(op_type: str) -> list[int]:
