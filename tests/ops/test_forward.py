@@ -30,6 +30,17 @@ def _resized(scales: list[float] | None = None, sizes: list[int] | None = None, 
     return _old("Resize", 11, X, np.array([], np.float32), *amounts, **attributes)
 
 
+ROIS = np.array([[0, 1.0, 0.5, 7.0, 9.0], [1, 0.0, 2.0, 4.0, 6.0]], np.float32)
+SEQUENCE = np.random.default_rng(3).normal(size=(5, 2, 3)).astype(np.float32)
+LENGTHS = np.array([5, 3], np.int32)
+
+
+def _weights(gates: int, directions: int) -> list[np.ndarray]:
+    """Of a recurrent layer of 4 states: by the input, by the state, biases."""
+    shapes = [(directions, gates * 4, 3), (directions, gates * 4, 4), (directions, gates * 8)]
+    return [np.random.default_rng(4).normal(size=s).astype(np.float32) for s in shapes]
+
+
 OLD = [
     _old("Clip", 7, X, min=-0.5, max=0.25),
     _old("Clip", 10, X, min=0.0),
@@ -77,6 +88,17 @@ OLD = [
     _old("LeakyRelu", 7, X, alpha=0.2),
     _old("ArgMax", 11, X, axis=1, keepdims=0),
     _old("GlobalLpPool", 7, X, p=2),
+    _old("MaxRoiPool", 7, X, ROIS, pooled_shape=[2, 3], spatial_scale=0.5),
+    _old("RoiAlign", 10, X, ROIS[:, 1:], np.array([0, 1], I64), output_height=2, output_width=3, sampling_ratio=2),
+    _old("Hardmax", 7, X),
+    _old("Hardmax", 11, X, axis=2),
+    _old("TopK", 10, X, np.array([2], I64), outputs=2, axis=1),
+    _old("Scatter", 9, X, np.array([[[[1, 0]]]], I64), np.ones((1, 1, 1, 2), np.float32), axis=3),
+    _old("RNN", 7, SEQUENCE, *_weights(1, 2), outputs=2, hidden_size=4, direction="bidirectional"),
+    _old("GRU", 7, SEQUENCE, *_weights(3, 2), outputs=2, hidden_size=4, direction="bidirectional"),
+    _old("GRU", 7, SEQUENCE, *_weights(3, 1), LENGTHS, outputs=2, hidden_size=4, linear_before_reset=1, clip=0.5),
+    _old("LSTM", 7, SEQUENCE, *_weights(4, 2), LENGTHS, outputs=3, hidden_size=4, direction="bidirectional"),
+    _old("LSTM", 7, SEQUENCE, *_weights(4, 1), outputs=3, hidden_size=4, direction="reverse", input_forget=1),
     _old("Upsample", 7, X, scales=[1.0, 1.0, 2.0, 3.0]),
     _old("Upsample", 9, X, np.array([1, 1, 2, 2.5], np.float32), mode="linear"),
     _old("Resize", 10, X, np.array([1, 1, 0.5, 2], np.float32)),
