@@ -16,10 +16,10 @@ generate = $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(1) --pyi_ou
 	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 		--grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) $(SERVICES)
 
-.PHONY: help install demo test lint proto proto-check format bench clean
+.PHONY: help install demo test lint proto proto-check format bench operators clean
 
 help:
-	@echo "make install | demo | test [ARGS=...] | lint | format | proto | bench [ARGS=...] | clean"
+	@echo "make install | demo | test [ARGS=...] | lint | format | proto | bench [ARGS=...] | operators | clean"
 
 install: $(STAMP)
 
@@ -59,6 +59,10 @@ proto-check: install
 
 bench: install
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The page about operators, from a run of the matrix.
+operators: install
+	$(BIN)/python -m tests.ops.report
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -54,6 +54,9 @@ CASES: list[tuple[str, list[Array], dict[str, object]]] = [
     ("Range", [np.array(1), np.array(9), np.array(3)], {}),
     ("ConstantOfShape", [ints(2, 3)], {}),
     ("Split", [A, ints(1, 3)], {"axis": 1}),
+    ("DequantizeLinear", [A.astype(np.int8), np.float32(0.5).reshape(()), np.int8(3).reshape(())], {}),
+    ("DequantizeLinear", [A.astype(np.uint8), F[0], np.arange(4).astype(np.uint8)], {"axis": 1}),
+    ("DequantizeLinear", [A.astype(np.int8), F[:, :2]], {"axis": 1, "block_size": 2}),
 ]
 
 
@@ -72,7 +75,9 @@ def test_evaluator_equals_the_reference(case: tuple[str, list[Array], dict[str, 
         ],
         [helper.make_tensor_value_info(o, 1, None) for o in outputs],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 21 if op_type == "DequantizeLinear" else 18)]
+    )
     expected = onnx.reference.ReferenceEvaluator(model).run(None, dict(zip(names, inputs, strict=True)))
     given_ = {k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()}
     found = evaluate(op_type, given_, inputs)  # type: ignore[arg-type]

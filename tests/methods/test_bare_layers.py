@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from tests.methods.small import asked, engine_of, feeds_of, pictured
 from unpool.engine import Policy
 from unpool.graph.errors import PreconditionError
 from unpool.methods import Positions, ProjectionRequest
+from unpool.ops.base import _REGISTRY
 
 
 @pytest.mark.parametrize("mode", [Positions.ALL, Positions.MAP])
@@ -75,16 +78,18 @@ def test_a_layer_reached_through_whole_numbers_only_is_refused() -> None:
     engine.close()
 
 
-def test_a_mode_that_no_forward_knows_is_refused_with_its_node() -> None:
+def test_a_mode_that_no_forward_knows_is_refused_with_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*inputs: object, alpha: float = 1.0) -> NoReturn:
+        raise NotImplementedError("this mode is not known here")
+
+    for version, known in _REGISTRY["", "Elu"].items():
+        monkeypatch.setitem(_REGISTRY["", "Elu"], version, replace(known, forward=refusing, window=refusing))
     net = Net(np.random.default_rng(2), (3, 4, 5))
     net.add("Conv", ["x", net.normal(4, 3, 1, 1)])
-    region = net.weight(np.array([0, 0, 0, 0, 1, 1, 1, 1], np.float32))
-    sizes = net.weight(np.array([1, 4, 9, 9]))
-    cropping = {"coordinate_transformation_mode": "tf_crop_and_resize", "mode": "linear"}
-    net.add("Resize", [net.current, region, "", sizes], (4, 9, 9), **cropping)
+    net.add("Elu", [net.current], (4, 4, 5))
     engine = engine_of(net.model((1, 3, 4, 5)))
     feeds = feeds_of(engine, np.ones((1, 3, 4, 5), np.float32))
     assert engine.receptive_field("t0")[0].size == 1, "the rest of the model has its fields"
-    with pytest.raises(PreconditionError, match=r"Resize node 'n1'.*tf_crop_and_resize"):
+    with pytest.raises(PreconditionError, match=r"Elu node 'n1'.*this mode"):
         asked(engine, feeds, ProjectionRequest("t1", top=1))
     engine.close()

@@ -36,6 +36,9 @@ CASES: dict[str, tuple[str, int, list[Tensor | None], dict[str, Attribute]]] = {
     "space to depth": ("SpaceToDepth", 13, [X], {"blocksize": 2}),
     "upsample": ("Upsample", 7, [X], {"scales": (1.0, 1.0, 2.0, 2.0)}),
     "resize linear": ("Resize", 13, [X, None, torch.tensor([1.0, 1.0, 2.0, 1.5])], {"mode": "linear"}),
+    "running sum over channels": ("CumSum", 14, [X, ints(1)], {}),
+    "largest of the channels": ("TopK", 11, [X, ints(2)], {"axis": 1}),
+    "quantise": ("QuantizeLinear", 21, [X, torch.tensor(0.05)], {}),
     "resize cubic down": ("Resize", 13, [X, None, torch.tensor([1.0, 1.0, 0.5, 1.0])], {"mode": "cubic"}),
 }
 

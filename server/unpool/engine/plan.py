@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from unpool.engine.hoisting import rectified_before_unpooling
@@ -10,6 +10,7 @@ from unpool.engine.policies import Policy, rule_of
 from unpool.engine.step import Step
 from unpool.graph.errors import PreconditionError
 from unpool.graph.model import Graph, Node
+from unpool.ops.quantization import quantised
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Route:
     fallbacks: tuple[Node, ...]
 
 
-def _steps(graph: Graph, active: set[str], policy: Policy) -> Iterator[Step]:
+def _steps(graph: Graph, active: Set[str], policy: Policy) -> Iterator[Step]:
     """The crossings of every node between active values, last to first."""
     for node in reversed(graph.nodes):
         wanted = tuple(i in active for i in node.inputs)
@@ -72,6 +73,17 @@ def _steps(graph: Graph, active: set[str], policy: Policy) -> Iterator[Step]:
 
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64", ""})
+
+
+def carriers(graph: Graph) -> frozenset[str]:
+    """Values that a signal may pass: real numbers, and whole ones that stand for them in a quantised model."""
+    found = {name for name, value in graph.values.items() if value.dtype in FLOATS}
+    for node in graph.nodes:
+        reads_one = any(i in found for i in node.inputs)
+        for i, name in enumerate(node.outputs):
+            if name and name not in found and quantised(node, i, graph.values[name].dtype, reads_one=reads_one):
+                found.add(name)
+    return frozenset(found)
 
 
 def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy) -> Route:
@@ -92,7 +104,7 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
     for seed in sorted(seeds):
         if seed not in below:
             raise PreconditionError(f"'{seed}' is not computed from {', '.join(repr(t) for t in sorted(to))}")
-    active = {n for n in graph.ancestors(seeds) & below if graph.values[n].dtype in FLOATS}
+    active = graph.ancestors(seeds) & below & carriers(graph)
     steps = rectified_before_unpooling(list(_steps(graph, active, policy)), kept=seeds | to)
     values: set[str] = set()
     masks: set[str] = set()

@@ -269,6 +269,27 @@ def _equal(x: Array, y: Array) -> Array:
     return np.asarray(np.equal(x, y))
 
 
+def _against(array: Array, x: Array, axis: int, block: int) -> Array:
+    """A scale or zero point, of all, of every slice of an axis or of blocks along it, against a tensor."""
+    if array.size == 1:
+        return array.reshape(())
+    if array.ndim == 1 and not block:
+        return array.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
+    wide = np.repeat(array, block or -(-x.shape[axis] // array.shape[axis]), axis)
+    return np.take(wide, range(x.shape[axis]), axis)
+
+
+def _dequantize(attributes: _Attributes, x: Array, scale: Array, zero_point: Array | None = None) -> Array:
+    """The weights of a quantised model, as they are meant (ONNX, DequantizeLinear-21)."""
+    if _integer(attributes, "output_dtype", 0):
+        raise UnevaluableError("an output type of its own")
+    axis, block = _integer(attributes, "axis", 1), _integer(attributes, "block_size", 0)
+    wide = x.astype(np.float32)
+    if zero_point is not None:
+        wide = wide - _against(zero_point, x, axis, block).astype(np.float32)
+    return (wide * _against(scale, x, axis, block).astype(np.float32)).astype(scale.dtype)
+
+
 _FUNCTIONS: Final[dict[str, _Function]] = {
     "Identity": lambda attributes, x: x,
     "Squeeze": _squeeze,
@@ -280,6 +301,7 @@ _FUNCTIONS: Final[dict[str, _Function]] = {
     "Reshape": _reshape,
     "Flatten": _flatten,
     "Cast": _cast,
+    "DequantizeLinear": _dequantize,
     "Transpose": _transpose,
     "Range": _range,
     "Expand": _expand,

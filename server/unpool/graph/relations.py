@@ -339,7 +339,7 @@ def _table(*families: tuple[Relate, str]) -> dict[str, Relate]:
 
 
 RELATIONS: Final[dict[str, Relate]] = _table(
-    (_convolution, "Conv ConvTranspose ConvInteger QLinearConv DeformConv Col2Im"),
+    (_convolution, "Conv ConvTranspose ConvInteger QLinearConv FusedConv DeformConv Col2Im"),
     (
         _pooling,
         "MaxPool AveragePool LpPool GlobalMaxPool GlobalAveragePool GlobalLpPool MaxUnpool QLinearAveragePool"
@@ -350,7 +350,8 @@ RELATIONS: Final[dict[str, Relate]] = _table(
     (
         _elementwise,
         "Add Sub Mul Div Pow Mod Sum Max Min Mean Where And Or Xor Not Equal Less LessOrEqual Greater"
-        " GreaterOrEqual BitShift BitwiseAnd BitwiseOr BitwiseXor BitwiseNot PRelu",
+        " GreaterOrEqual BitShift BitwiseAnd BitwiseOr BitwiseXor BitwiseNot PRelu QLinearAdd"
+        " QLinearMul SwiGLU",
     ),
     (
         _first,
@@ -360,9 +361,11 @@ RELATIONS: Final[dict[str, Relate]] = _table(
         " Hardmax Shrink CumSum LayerNormalization RMSNormalization LpNormalization MeanVarianceNormalization"
         " QuantizeLinear DequantizeLinear Pad Slice Split Resize Upsample Tile Trilu ReverseSequence"
         " ScatterElements ScatterND GatherElements TopK EyeLike RandomNormalLike RandomUniformLike Bernoulli"
-        " BiasGelu FastGelu QuickGelu SimplifiedLayerNormalization",
+        " BiasGelu FastGelu QuickGelu SimplifiedLayerNormalization CumProd TensorScatter SkipLayerNormalization"
+        " SkipSimplifiedLayerNormalization QLinearSigmoid QLinearLeakyRelu QLinearSoftmax DynamicQuantizeLinear"
+        " RotaryEmbedding BitCast",
     ),
-    (_every, "Concat"),
+    (_every, "Concat QLinearConcat"),
     (_transpose, "Transpose"),
     (
         _reduction,
@@ -371,11 +374,11 @@ RELATIONS: Final[dict[str, Relate]] = _table(
     ),
     (_squeeze, "Squeeze"),
     (_unsqueeze, "Unsqueeze"),
-    (_matmul, "MatMul MatMulInteger QLinearMatMul"),
-    (_gemm, "Gemm"),
+    (_matmul, "MatMul MatMulInteger QLinearMatMul FusedMatMul MatMulIntegerToFloat DynamicQuantizeMatMul"),
+    (_gemm, "Gemm FusedGemm QGemm"),
     (_gather, "Gather"),
     (_expand, "Expand"),
-    (_recurrent, "LSTM GRU RNN"),
+    (_recurrent, "LSTM GRU RNN DynamicQuantizeLSTM"),
     (_einsum, "Einsum"),
     (_regroup, "Reshape Flatten"),
 )

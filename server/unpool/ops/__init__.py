@@ -7,15 +7,27 @@ policies put in its place; ``switches`` turns what a max pool chose into codes.
 
 from unpool.ops import (  # noqa: F401  (importing registers)
     activation,
+    attention,
+    contraction,
     convolution,
     elementwise,
+    functions,
+    indexing,
     joining,
     linear,
+    microsoft,
+    microsoft_quantized,
     normalization,
+    ordering,
     pooling,
+    quantization,
+    quantized,
+    recurrent,
     reduction,
     resize,
+    sampling,
     shape,
+    spectral,
 )
 from unpool.ops.activation import GUIDED, MASKED, PASS, REAPPLY, RECTIFY, guided
 from unpool.ops.base import (

@@ -153,6 +153,10 @@ def clip_6(x: Tensor, *, max: float = float("inf"), min: float = float("-inf")) 
 @operator("Clip", 11, 12, 13, adjoint=Rule(_clip_adjoint, outputs=(0,), holds=lambda _, constant: all(constant[1:])))
 def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
     """Clip with the bounds as optional inputs; the upper one wins where they cross."""
+    bounds = [b for b in (low, high) if b is not None]
+    if bounds and all(b.numel() == 1 and b.device.type == "cpu" and not b.requires_grad for b in bounds):
+        # Several times faster on a CPU than by comparing with tensors.
+        return x.clamp(*(None if b is None else b.item() for b in (low, high)))
     if low is not None:
         x = torch.maximum(x, low.to(x.device))
     return torch.minimum(x, high.to(x.device)) if high is not None else x

@@ -8,6 +8,7 @@ from torch import Tensor
 from unpool.graph.model import Node
 from unpool.ops.base import Crossing, Rule, Signals, operator
 from unpool.ops.broadcasting import elementwise, reduce_to
+from unpool.ops.types import widened
 
 
 def _to_every_branch(at: Crossing, signals: Signals) -> Signals:
@@ -57,24 +58,28 @@ def _negative(at: Crossing, signals: Signals) -> Signals:
 
 
 @operator("Add", 7, 13, 14, window=elementwise, adjoint=Rule(_to_every_branch))
+@widened
 def add(a: Tensor, b: Tensor) -> Tensor:
     """A + b, broadcast."""
     return a + b
 
 
 @operator("Sub", 7, 13, 14, window=elementwise, adjoint=Rule(_difference))
+@widened
 def sub(a: Tensor, b: Tensor) -> Tensor:
     """A - b, broadcast."""
     return a - b
 
 
 @operator("Mul", 7, 13, 14, window=elementwise, adjoint=Rule(_product, holds=_one_factor_is_constant))
+@widened
 def mul(a: Tensor, b: Tensor) -> Tensor:
     """A * b, broadcast."""
     return a * b
 
 
 @operator("Div", 7, 13, 14, window=elementwise, adjoint=Rule(_quotient, holds=_divisor_is_constant))
+@widened
 def div(a: Tensor, b: Tensor) -> Tensor:
     """A / b, broadcast; integers round towards zero."""
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
@@ -96,6 +101,7 @@ def mean(*data: Tensor) -> Tensor:
 
 
 @operator("Max", 6, 8, 12, 13, window=elementwise)
+@widened
 def max_(*data: Tensor) -> Tensor:
     """Largest of all inputs, broadcast."""
     found = data[0]
@@ -105,6 +111,7 @@ def max_(*data: Tensor) -> Tensor:
 
 
 @operator("Min", 6, 8, 12, 13, window=elementwise)
+@widened
 def min_(*data: Tensor) -> Tensor:
     """Smallest of all inputs, broadcast."""
     found = data[0]
@@ -114,12 +121,15 @@ def min_(*data: Tensor) -> Tensor:
 
 
 @operator("Pow", 7, 12, 13, 15, window=elementwise)
+@widened
 def pow_(x: Tensor, y: Tensor) -> Tensor:
     """X to the power y, in x's type."""
-    return torch.pow(x, y).to(x.dtype)
+    # Whole exponents of real numbers are taken as real ones: autograd does not count in every whole type.
+    return torch.pow(x, y.to(x.dtype) if x.is_floating_point() else y).to(x.dtype)
 
 
 @operator("Mod", 10, 13, 28, window=elementwise)
+@widened
 def mod(a: Tensor, b: Tensor, *, fmod: int = 0) -> Tensor:
     """Remainder: of C's fmod, or with the divisor's sign."""
     return torch.fmod(a, b) if fmod else torch.remainder(a, b)
@@ -216,24 +226,28 @@ def equal(a: Tensor, b: Tensor) -> Tensor:
 
 
 @operator("Less", 7, 9, 13, window=elementwise)
+@widened
 def less(a: Tensor, b: Tensor) -> Tensor:
     """A < b."""
     return a < b
 
 
 @operator("Greater", 7, 9, 13, window=elementwise)
+@widened
 def greater(a: Tensor, b: Tensor) -> Tensor:
     """A > b."""
     return a > b
 
 
 @operator("LessOrEqual", 12, 16, window=elementwise)
+@widened
 def less_or_equal(a: Tensor, b: Tensor) -> Tensor:
     """A <= b."""
     return a <= b
 
 
 @operator("GreaterOrEqual", 12, 16, window=elementwise)
+@widened
 def greater_or_equal(a: Tensor, b: Tensor) -> Tensor:
     """A >= b."""
     return a >= b

@@ -42,15 +42,20 @@ def matmul_window(
     return found
 
 
-def _matmul_adjoint(at: Crossing, signals: Signals) -> Signals:
+def matmul_adjoint(at: Crossing, signals: Signals) -> Signals:
+    """To the factor that is not constant, the signal times the other one transposed."""
     s = signals[0]
     if s is None:
         return (None, None)
     a, b = at.constant(0), at.constant(1)
     if b is not None:
+        shape = at.input_shape(0)
+        vector = len(shape) == 1
         grown = s.unsqueeze(-1) if b.ndim == 1 else s
+        grown = grown.unsqueeze(-2) if vector else grown
         right = b.unsqueeze(-1) if b.ndim == 1 else b
-        return (reduce_to(grown @ right.mT, at.input_shape(0)), None)
+        back = grown @ right.mT
+        return (reduce_to(back.squeeze(-2) if vector else back, shape), None)
     if a is None:
         return (None, None)
     shape = at.input_shape(1)
@@ -62,7 +67,7 @@ def _matmul_adjoint(at: Crossing, signals: Signals) -> Signals:
     return (None, reduce_to(back.squeeze(-1) if vector else back, shape))
 
 
-@operator("MatMul", 1, 9, 13, window=matmul_window, adjoint=Rule(_matmul_adjoint, holds=_one_factor_is_constant))
+@operator("MatMul", 1, 9, 13, window=matmul_window, adjoint=Rule(matmul_adjoint, holds=_one_factor_is_constant))
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """Matrix product with NumPy's rules for more and for fewer than two axes."""
     return torch.matmul(a, b)

@@ -100,6 +100,10 @@ def batch_normalization(
         raise NotImplementedError(
             "batch normalisation in training mode is not known here; export the model for inference"
         )
+    parameters = (scale, b, mean, var)
+    # One pass over x; but it has no derivative by the statistics.
+    if all(p.ndim == 1 and p.dtype == x.dtype for p in parameters) and not (mean.requires_grad or var.requires_grad):
+        return functional.batch_norm(x, mean, var, scale, b, False, 0.0, epsilon)
     gain = scale / torch.sqrt(var + epsilon)
     rank = x.ndim
     return ((x - _along_channels(mean, rank)) * _along_channels(gain, rank) + _along_channels(b, rank)).to(x.dtype)

@@ -93,8 +93,22 @@ def _extreme(x: Tensor, axes: tuple[int, ...], keep: bool, sign: int) -> Tensor:
     # Unsigned and boolean values have no negative: the two directions are written out.
     as_bool = x.dtype == torch.bool
     values = x.to(torch.uint8) if as_bool else x
+    if not all(x.shape[a] for a in axes):
+        return _of_nothing(x, axes, keep, sign)
     found = values.amax(axes, keepdim=keep) if sign > 0 else values.amin(axes, keepdim=keep)
     return found.to(torch.bool) if as_bool else found
+
+
+def _of_nothing(x: Tensor, axes: tuple[int, ...], keep: bool, sign: int) -> Tensor:
+    """The extreme of an empty set: the least value that there is, or the greatest."""
+    if x.dtype == torch.bool:
+        least: float | bool = sign < 0
+    elif x.is_floating_point():
+        least = -math.inf * sign
+    else:
+        least = torch.iinfo(x.dtype).min if sign > 0 else torch.iinfo(x.dtype).max
+    shape = [1 if a in axes else n for a, n in enumerate(x.shape) if keep or a not in axes]
+    return torch.full(shape, least, dtype=x.dtype, device=x.device)
 
 
 _EARLY, _LATE = (1, 11, 13), (18,)

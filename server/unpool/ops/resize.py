@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ class Sampling:
         cubic: cubic_coeff_a.
         exclude_outside: weights outside the plane are dropped and the others scaled up.
         antialias: a filter that is as wide as the step where the axis shrinks.
+        region: where the part that is resized begins and ends, as shares of the extent (tf_crop_and_resize); what
+            lies outside the plane has no weight.
     """
 
     mode: str = "nearest"
@@ -38,6 +40,7 @@ class Sampling:
     cubic: float = -0.75
     exclude_outside: bool = False
     antialias: bool = False
+    region: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ class Resampled(AxisWindow):
         return Intervals(low.astype(np.int64), high.astype(np.int64))
 
 
-def _coordinates(places: int, extent: int, scale: float, transformation: str) -> Floats:
+def _coordinates(
+    places: int, extent: int, scale: float, transformation: str, region: tuple[float, float] = (0.0, 1.0)
+) -> Floats:
     at = np.arange(places, dtype=np.float64)
     target = extent * scale
     if transformation == "half_pixel":
@@ -77,6 +82,9 @@ def _coordinates(places: int, extent: int, scale: float, transformation: str) ->
         return at / scale
     if transformation == "tf_half_pixel_for_nn":
         return (at + 0.5) / scale
+    if transformation == "tf_crop_and_resize":
+        begin, end = (share * (extent - 1) for share in region)
+        return begin + at * (end - begin) / (places - 1) if places > 1 else np.full(places, (begin + end) / 2)
     raise NotImplementedError(f"resizing with coordinates '{transformation}' is not known here")
 
 
@@ -104,7 +112,15 @@ def weights(places: int, extent: int, scale: float, sampling: Sampling) -> Float
     Raises:
         NotImplementedError: a mode that is not known here.
     """
-    at = _coordinates(places, extent, scale, sampling.transformation)
+    at = _coordinates(places, extent, scale, sampling.transformation, sampling.region)
+    found = _weights(at, extent, scale, sampling)
+    if sampling.transformation == "tf_crop_and_resize":
+        found[(at < 0) | (at > extent - 1)] = 0
+    return found
+
+
+def _weights(at: Floats, extent: int, scale: float, sampling: Sampling) -> Floats:
+    places = len(at)
     found = np.zeros((places, extent))
     rows = np.arange(places)
     if sampling.mode == "nearest":
@@ -207,7 +223,16 @@ def _matrices(node: Node, extents: Sequence[int], constants: Values) -> dict[int
         _text(node, "keep_aspect_ratio_policy", "stretch"),
     )
     sampling = _sampling(node)
-    return {axis: weights(n, extents[axis], scale, sampling) for axis, (n, scale) in targets.items()}
+    regions = {}
+    if sampling.transformation == "tf_crop_and_resize" and given and given[0]:
+        named = [int(a) % len(extents) for a in axes] if isinstance(axes, tuple) and axes else list(range(len(extents)))
+        regions = {axis: (given[0][i], given[0][len(named) + i]) for i, axis in enumerate(named)}
+        # An axis whose extent stays may still be cropped.
+        targets = {axis: (extents[axis], 1.0) for axis, region in regions.items() if region != (0.0, 1.0)} | targets
+    return {
+        axis: weights(n, extents[axis], scale, replace(sampling, region=regions.get(axis, (0.0, 1.0))))
+        for axis, (n, scale) in targets.items()
+    }
 
 
 def resize_window(
@@ -252,9 +277,20 @@ _ADJOINT = Rule(_resize_adjoint, holds=_rest_is_constant)
 
 def _run(node: Node, x: Tensor, constants: Sequence[Tensor | None]) -> Tensor:
     known = [None if c is None else c.cpu().numpy() for c in constants]
+    inside: Tensor | None = None
     for axis, matrix in _matrices(node, x.shape, known).items():
         x = _apply(x, axis, matrix)
-    return x
+        empty = ~matrix.any(1)
+        if empty.any():
+            shape = [1] * x.ndim
+            shape[axis] = -1
+            along = torch.from_numpy(~empty).to(x.device).reshape(shape)
+            inside = along if inside is None else inside & along
+    if inside is None:
+        return x
+    outside = node.attributes.get("extrapolation_value", 0.0)
+    assert isinstance(outside, int | float)
+    return torch.where(inside, x, torch.full((), float(outside), dtype=x.dtype, device=x.device))
 
 
 def _call(op_type: str, version: int, **attributes: int | float | str | tuple[int, ...] | tuple[float, ...]) -> Node:
@@ -296,7 +332,7 @@ def resize(
     mode: str = "nearest",
     nearest_mode: str = "round_prefer_floor",
 ) -> Tensor:
-    """Resized by scales or to sizes, with every mode but cropping."""
+    """Resized by scales or to sizes, a region of it where asked for."""
     node = _call(
         "Resize",
         19,
@@ -305,6 +341,7 @@ def resize(
         coordinate_transformation_mode=coordinate_transformation_mode,
         cubic_coeff_a=cubic_coeff_a,
         exclude_outside=exclude_outside,
+        extrapolation_value=extrapolation_value,
         keep_aspect_ratio_policy=keep_aspect_ratio_policy,
         mode=mode,
         nearest_mode=nearest_mode,

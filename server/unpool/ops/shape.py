@@ -13,7 +13,7 @@ from unpool.graph.model import Array, Node
 from unpool.ops.base import AxisWindows, Crossing, Operand, Rule, Signals, operator, whole
 from unpool.ops.broadcasting import elementwise, reduce_to
 from unpool.ops.geometry import integer, ints, paired, string
-from unpool.ops.types import is_floating, torch_type
+from unpool.ops.types import converted, is_floating, to_eight_bits
 
 
 def _first(at: Crossing, s: Tensor | None) -> Signals:
@@ -144,13 +144,16 @@ def _casts_between_floats(node: Node, constant: tuple[bool, ...]) -> bool:
 @operator("Cast", 6, 9, 13, 19, 21, 23, 24, 25, 28, adjoint=Rule(_as_it_is, holds=_casts_between_floats))
 def cast(x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
     """Another type."""
-    return x.to(torch_type(to))
+    return converted(x, to, saturate=bool(saturate))
 
 
-@operator("CastLike", 15, 19, 21, 23, 24, 25)
+@operator("CastLike", 15, 19, 21, 23, 24, 25, adjoint=_UNCHANGED)  # a signal only comes where real numbers leave
 def cast_like(x: Tensor, target: Tensor, *, saturate: int = 1, round_mode: str = "up") -> Tensor:
     """The type of another tensor."""
-    return x.to(target.dtype)
+    kind = target.dtype
+    if kind.is_floating_point and kind.itemsize == 1:
+        return to_eight_bits(x, kind, saturate=bool(saturate))
+    return x.to(kind)
 
 
 def _dropped(x: Tensor, outputs: int) -> Tensor | tuple[Tensor, Tensor]:
