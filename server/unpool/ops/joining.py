@@ -191,7 +191,8 @@ def _slice_adjoint(at: Crossing, signals: Signals) -> Signals:
     for axis, (start, count, step) in spans.items():
         index = paired(x, y, axis)
         local = index is not None and index in windows
-        if local and step == 1:
+        # An axis that is taken whole may be the batch's, where units stand in place of images.
+        if (local and step == 1) or (count == x.shape[axis] and step == 1):
             continue
         shape = list(s.shape)
         shape[axis] = (s.shape[axis] - 1) * step + 1 if local else x.shape[axis]
