@@ -357,4 +357,4 @@ def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     """Entries of one axis, in the order and the shape of the indices."""
     axis = _normal(axis, x.ndim)
     places = indices.reshape(-1).to(x.device, torch.int64) % x.shape[axis]
-    return x.index_select(axis, places).reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return x.index_select(axis, places).reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
