@@ -165,7 +165,8 @@ def foreign_capture(engine: Engine, feeds: Feeds, route: Route, get: Callable[[s
     """What a route needs, from another runtime's forward run: ``get`` gives a tensor by its name."""
     made = Capture(engine.geometry(feeds), 1)
     for name in route.values:
-        made.values[name] = dense(get(name).float())
+        value = get(name)
+        made.values[name] = dense(value.float() if value.is_floating_point() else value)
     for name in route.masks:
         made.masks[name] = dense(sign(get(name)))
     pools = {n.name: n for n in engine.model.graph.nodes}

@@ -20,6 +20,24 @@ from unpool.graph.model import Array
 
 _SHARED_BYTES = 1024
 """Initialisers above this size are shared between sessions; ONNX Runtime folds smaller ones while it loads."""
+_WEIGHTED = frozenset(
+    {
+        "Conv",
+        "ConvTranspose",
+        "DeformConv",
+        "ConvInteger",
+        "QLinearConv",
+        "Gemm",
+        "MatMul",
+        "MatMulInteger",
+        "QLinearMatMul",
+        "LSTM",
+        "GRU",
+        "RNN",
+    }
+)
+"""Operators whose weights ONNX Runtime leaves as they are. It turns the constants of elementwise operators over, in
+place, when it moves a Transpose past them, and a shared constant would then keep its old shape."""
 
 
 def shape_name(value: str) -> str:
@@ -99,7 +117,7 @@ class Sessions:
         if not optimised:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         for name, weight in cut.graph.initializers.items():
-            if weight.const_value is not None and weight.const_value.nbytes > _SHARED_BYTES:
+            if weight.const_value is not None and weight.const_value.nbytes > _SHARED_BYTES and _is_weight(weight):
                 options.add_initializer(name, self._weight(name, weight.const_value))
         try:
             session = ort.InferenceSession(
@@ -153,6 +171,14 @@ class Sessions:
                 self._arrays[name] = array  # ONNX Runtime reads this memory: it has to outlive the sessions
                 self._weights[name] = ort.OrtValue.ortvalue_from_numpy(array)
             return self._weights[name]
+
+
+def _is_weight(value: ir.Value) -> bool:
+    """Whether nothing but operators with weights, or tables of embeddings, read a constant."""
+    return all(
+        (use.node.op_type in _WEIGHTED and use.idx > 0) or (use.node.op_type == "Gather" and use.idx == 0)
+        for use in value.uses()
+    )
 
 
 def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dict[str, Tensor]:

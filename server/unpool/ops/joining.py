@@ -191,7 +191,8 @@ def _slice_adjoint(at: Crossing, signals: Signals) -> Signals:
     for axis, (start, count, step) in spans.items():
         index = paired(x, y, axis)
         local = index is not None and index in windows
-        if local and step == 1:
+        # An axis that is taken whole may be the batch's, where units stand in place of images.
+        if (local and step == 1) or (count == x.shape[axis] and step == 1):
             continue
         shape = list(s.shape)
         shape[axis] = (s.shape[axis] - 1) * step + 1 if local else x.shape[axis]
@@ -356,4 +357,4 @@ def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     """Entries of one axis, in the order and the shape of the indices."""
     axis = _normal(axis, x.ndim)
     places = indices.reshape(-1).to(x.device, torch.int64) % x.shape[axis]
-    return x.index_select(axis, places).reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return x.index_select(axis, places).reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
