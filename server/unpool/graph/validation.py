@@ -9,7 +9,8 @@ from unpool.graph.attributes import attributes_of
 from unpool.graph.errors import ModelError
 
 OLDEST_OPSET = 7
-_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+"""Operator domains that ONNX Runtime's own build serves."""
 _CONTAINERS = ("Sequence", "Optional")
 
 
@@ -49,10 +50,10 @@ def check_model(model: ir.Model) -> None:
 
 def _check_node(node: ir.Node, version: int) -> None:
     name = node.name or (node.outputs[0].name if node.outputs else None)
-    if node.domain not in _DOMAINS:
+    if node.domain not in DOMAINS:
         raise ModelError(
-            f"{described(node)} belongs to the operator domain '{node.domain}', which is not served; those of ai.onnx"
-            " and com.microsoft are, and functions that the model itself defines",
+            f"{described(node)} belongs to the operator domain '{node.domain}', which is not served; those of ai.onnx,"
+            " ai.onnx.ml and com.microsoft are, and functions that the model itself defines",
             node=name,
         )
     if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, max_inclusive_version=version):

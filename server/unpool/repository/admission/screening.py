@@ -1,0 +1,159 @@
+"""Screening: what a parsed file says before anything interprets it, against limits that need no interpretation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import onnx
+
+from unpool.graph.errors import ModelError
+from unpool.graph.external import external_files, graphs_of, is_external, tensors_of
+from unpool.graph.model import Graph
+from unpool.graph.validation import DOMAINS
+from unpool.repository.admission.limits import Limits
+
+# They carry code or files for accelerators, which nothing here could look into.
+_CARRIERS = frozenset({"EPContext", "PyOp", "PyOpFusion", "Snpe"})
+_ORT_MAGIC = b"ORTM"
+_BITS_BY_NAME = {
+    **dict.fromkeys(("COMPLEX128",), 128),
+    **dict.fromkeys(("INT64", "UINT64", "DOUBLE", "COMPLEX64"), 64),
+    **dict.fromkeys(("INT32", "UINT32", "FLOAT"), 32),
+    **dict.fromkeys(("INT16", "UINT16", "FLOAT16", "BFLOAT16"), 16),
+    **dict.fromkeys(("INT8", "UINT8", "BOOL", "FLOAT8E8M0"), 8),
+    **dict.fromkeys(("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ"), 8),
+    **dict.fromkeys(("INT4", "UINT4", "FLOAT4E2M1"), 4),
+    **dict.fromkeys(("INT2", "UINT2"), 2),
+}
+_BITS = {number: _BITS_BY_NAME[name] for name, number in onnx.TensorProto.DataType.items() if name in _BITS_BY_NAME}
+# Numbers of one element in the typed lists: complex numbers come in two.
+_PER_ELEMENT = {onnx.TensorProto.COMPLEX64: 2, onnx.TensorProto.COMPLEX128: 2}
+
+
+def check_file(file: Path, limits: Limits) -> None:
+    """Refuses a file by its size and its first bytes.
+
+    Raises:
+        ModelError: no regular file, too large, or in ONNX Runtime's own format.
+    """
+    if not file.is_file():
+        raise ModelError("the model file is not there, or is no regular file")
+    size = file.stat().st_size
+    if size > limits.file_bytes:
+        raise ModelError(
+            f"the model file has {size} bytes, above the limit of {limits.file_bytes}; keep its weights in external data"
+        )
+    with file.open("rb") as stream:
+        head = stream.read(8)
+    if head[4:] == _ORT_MAGIC or file.suffix == ".ort":
+        raise ModelError("the file is in ONNX Runtime's own format (.ort), which is not served; give the ONNX file")
+
+
+def screen(model: onnx.ModelProto, folder: Path | None, limits: Limits) -> None:
+    """Refuses a parsed file by what it declares; none of its weights is touched.
+
+    Args:
+        model: the file.
+        folder: where it lies.
+        limits: how much it may declare.
+
+    Raises:
+        ModelError: too many nodes or tensors, foreign operators, absurd extents, tensors whose data does not fit their
+            extents, or external data outside the model's folder.
+    """
+    own = {(function.domain, function.name) for function in model.functions}
+    count = 0
+    for nodes, graph in graphs_of(model):
+        for node in nodes:
+            count += 1
+            if count > limits.nodes:
+                raise ModelError(f"the model has more than {limits.nodes} nodes, the most that are served")
+            _check_operator(node, own)
+        if graph is not None:
+            for value in (*graph.input, *graph.output, *graph.value_info):
+                if value.type.HasField("tensor_type"):
+                    _check_extents("value", value.name, _declared(value.type.tensor_type.shape), limits)
+    size = sum(file.stat().st_size for file in external_files(model, folder))
+    if size > limits.external_bytes:
+        raise ModelError(f"the external data has {size} bytes, above the limit of {limits.external_bytes}")
+    for index, tensor in enumerate(tensors_of(model)):
+        if index >= limits.tensors:
+            raise ModelError(f"the model has more than {limits.tensors} tensors, the most that are served")
+        _check_tensor(tensor, limits)
+
+
+def check_inferred(graph: Graph, limits: Limits) -> None:
+    """Refuses a model one of whose tensors would be absurdly large by the shapes that were inferred.
+
+    Raises:
+        ModelError: names the tensor.
+    """
+    for name, value in graph.values.items():
+        _check_extents("tensor", name, [d for d in value.shape or () if isinstance(d, int)], limits)
+    for name, constant in graph.constants.items():
+        _check_extents("constant", name, constant.shape, limits)
+
+
+def _check_operator(node: onnx.NodeProto, own: set[tuple[str, str]]) -> None:
+    name = node.name or (node.output[0] if node.output else "")
+    if (node.domain, node.op_type) in own:
+        return
+    if node.domain not in DOMAINS:
+        raise ModelError(
+            f"{node.domain}.{node.op_type} node '{name}' belongs to the operator domain '{node.domain}', which is not"
+            " served; those of ai.onnx, ai.onnx.ml and com.microsoft are, and functions that the model itself defines",
+            node=name,
+        )
+    if node.op_type in _CARRIERS and node.domain:
+        raise ModelError(
+            f"{node.domain}.{node.op_type} node '{name}' carries code for an accelerator; give the model before it was"
+            " compiled",
+            node=name,
+        )
+
+
+def _declared(shape: onnx.TensorShapeProto) -> list[int]:
+    return [d.dim_value for d in shape.dim if d.HasField("dim_value") and d.dim_value > 0]
+
+
+def _check_extents(what: str, name: str, dims: Iterable[int], limits: Limits) -> None:
+    found = list(dims)
+    if any(d > limits.extent for d in found) or math.prod(found) > limits.elements:
+        written = " x ".join(map(str, found[:8]))
+        raise ModelError(f"{what} '{name}' is declared with {written} elements; at most {limits.elements} are served")
+
+
+def _check_tensor(tensor: onnx.TensorProto, limits: Limits) -> None:
+    dims: Sequence[int] = tensor.dims
+    if any(d < 0 for d in dims):
+        raise ModelError(f"tensor '{tensor.name}' has a negative extent")
+    _check_extents("tensor", tensor.name, dims, limits)
+    count = math.prod(dims)
+    if tensor.data_type == onnx.TensorProto.STRING:
+        if len(tensor.string_data) != count:
+            raise ModelError(f"tensor '{tensor.name}' has {len(tensor.string_data)} strings for {count} elements")
+        return
+    bits = _BITS.get(tensor.data_type)
+    if bits is None:
+        raise ModelError(f"tensor '{tensor.name}' has the element type {tensor.data_type}, which is not served")
+    needed = -(-count * bits // 8)
+    if is_external(tensor):
+        given = next((int(e.value) for e in tensor.external_data if e.key == "length"), needed)
+        if given != needed:
+            raise ModelError(f"tensor '{tensor.name}' has {given} bytes of external data for {needed} bytes of elements")
+    elif tensor.HasField("raw_data"):
+        if len(tensor.raw_data) != needed:
+            raise ModelError(f"tensor '{tensor.name}' has {len(tensor.raw_data)} bytes for {needed} bytes of elements")
+    else:
+        listed = max(
+            len(tensor.float_data),
+            len(tensor.int32_data),
+            len(tensor.int64_data),
+            len(tensor.double_data),
+            len(tensor.uint64_data),
+        )
+        wanted = -(-count * bits // 8) if bits < 8 else count * _PER_ELEMENT.get(tensor.data_type, 1)
+        if listed not in (wanted, count):
+            raise ModelError(f"tensor '{tensor.name}' has {listed} numbers for {count} elements")
