@@ -130,9 +130,9 @@ class Sessions:
             if tensor.nbytes > _SHARED_BYTES:
                 options.add_initializer(name, self._weight(name, tensor))
                 # Copying the matrices of a classifier into the model and out again would take most of the time.
-                if apart and not isinstance(tensor, ir.ExternalTensor) and folder == str(_PRESENT.parent):
-                    if _only_multiplied(weight):
-                        weight.const_value = _elsewhere(tensor, name)
+                within = not isinstance(tensor, ir.ExternalTensor) and folder == str(_PRESENT.parent)
+                if apart and within and _only_multiplied(weight):
+                    weight.const_value = _elsewhere(tensor, name)
             elif isinstance(tensor, ir.ExternalTensor):
                 weight.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
         data = ir.to_proto(cut).SerializeToString()

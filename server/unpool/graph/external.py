@@ -66,8 +66,8 @@ def external_files(model: onnx.ModelProto, folder: Path | None) -> list[Path]:
         folder: the model's own; ``None`` where the model came as bytes.
 
     Raises:
-        ModelError: external data where it may not be: absolute, above the folder, behind a link that leads out of it, in
-            a file that has a second name elsewhere, or beyond a file's end.
+        ModelError: external data where it may not be: absolute, above the folder, behind a link that leads out of it,
+            in a file that has a second name elsewhere, or beyond a file's end.
     """
     found: set[Path] = set()
     for tensor in tensors_of(model):

@@ -275,7 +275,7 @@ def _read(parts: Mapping[str, _Part]) -> Examination:
     if parity is None and verdict.admitted and ending:
         parity = Parity(reason=sentence(f"the comparison {ending[0]}"))
     report = parts.get("report")
-    return Examination(verdict, cast("Mapping[str, object] | None", report), parity)
+    return Examination(verdict, report, parity)
 
 
 def _ending(parts: Mapping[str, _Part]) -> tuple[str, bool] | None:
@@ -303,7 +303,9 @@ def _parity(part: _Part) -> Parity:
     extents = part.get("extents")
     borrowed = part.get("borrowed")
     return Parity(
-        outputs=tuple(OutputParity(sentence(str(n)), float(d), float(t)) for n, d, t in cast("list[list[float]]", outputs)),
+        outputs=tuple(
+            OutputParity(sentence(str(n)), float(d), float(t)) for n, d, t in cast("list[list[float]]", outputs)
+        ),
         extents=tuple(
             (sentence(str(name)), tuple(int(d) for d in shape))
             for name, shape in cast("list[tuple[str, list[int]]]", extents)
@@ -325,5 +327,3 @@ def _signature(file: Path) -> Signature:
     except OSError:
         return ()
     return tuple((path, status.st_mtime_ns, status.st_size) for path, status in found)
-
-

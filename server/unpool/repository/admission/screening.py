@@ -27,7 +27,9 @@ _BITS_BY_NAME = {
     **dict.fromkeys(("INT4", "UINT4", "FLOAT4E2M1"), 4),
     **dict.fromkeys(("INT2", "UINT2"), 2),
 }
-_BITS = {number: _BITS_BY_NAME[name] for name, number in onnx.TensorProto.DataType.items() if name in _BITS_BY_NAME}
+_BITS: dict[int, int] = {
+    number: _BITS_BY_NAME[name] for name, number in onnx.TensorProto.DataType.items() if name in _BITS_BY_NAME
+}
 # Numbers of one element in the typed lists: complex numbers come in two.
 _PER_ELEMENT = {onnx.TensorProto.COMPLEX64: 2, onnx.TensorProto.COMPLEX128: 2}
 
@@ -43,7 +45,7 @@ def check_file(file: Path, limits: Limits) -> None:
     size = file.stat().st_size
     if size > limits.file_bytes:
         raise ModelError(
-            f"the model file has {size} bytes, above the limit of {limits.file_bytes}; keep its weights in external data"
+            f"the model file has {size} bytes, above the limit of {limits.file_bytes}; keep weights in external data"
         )
     with file.open("rb") as stream:
         head = stream.read(8)
@@ -142,7 +144,9 @@ def _check_tensor(tensor: onnx.TensorProto, limits: Limits) -> None:
     if is_external(tensor):
         given = next((int(e.value) for e in tensor.external_data if e.key == "length"), needed)
         if given != needed:
-            raise ModelError(f"tensor '{tensor.name}' has {given} bytes of external data for {needed} bytes of elements")
+            raise ModelError(
+                f"tensor '{tensor.name}' has {given} bytes of external data for {needed} bytes of elements"
+            )
     elif tensor.HasField("raw_data"):
         if len(tensor.raw_data) != needed:
             raise ModelError(f"tensor '{tensor.name}' has {len(tensor.raw_data)} bytes for {needed} bytes of elements")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unpool.graph.errors import ModelError
+
 _LONGEST = 600
 
 
@@ -24,6 +26,14 @@ class Verdict:
     node: str | None = None
     digest: str = ""
     passing: bool = False
+
+
+class RefusedError(ModelError):
+    """A model that its examination did not admit; ``passing`` where another try may end otherwise."""
+
+    def __init__(self, message: str, *, node: str | None = None, passing: bool = False) -> None:
+        super().__init__(message, node=node)
+        self.passing = passing
 
 
 @dataclass(frozen=True)
