@@ -35,6 +35,9 @@ def check_model(model: ir.Model) -> None:
         raise ModelError("the model imports no version of the ai.onnx operators")
     if version < OLDEST_OPSET:
         raise ModelError(f"the model is written for opset {version}; {OLDEST_OPSET} is the oldest that is served")
+    if version > onnx.defs.onnx_opset_version():
+        newest = onnx.defs.onnx_opset_version()
+        raise ModelError(f"the model is written for opset {version}; {newest} is the newest that is known here")
     if not any(v.name not in graph.initializers for v in graph.inputs):
         raise ModelError("the model has no inputs")
     if not graph.outputs:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import onnx
 
@@ -14,6 +15,7 @@ from unpool.graph.model import Graph
 from unpool.graph.validation import DOMAINS
 from unpool.repository.admission.limits import Limits
 
+_Functions: TypeAlias = Mapping[tuple[str, str], onnx.FunctionProto]
 # They carry code or files for accelerators, which nothing here could look into.
 _CARRIERS = frozenset({"EPContext", "PyOp", "PyOpFusion", "Snpe"})
 _ORT_MAGIC = b"ORTM"
@@ -31,7 +33,7 @@ _BITS: dict[int, int] = {
     number: _BITS_BY_NAME[name] for name, number in onnx.TensorProto.DataType.items() if name in _BITS_BY_NAME
 }
 # Numbers of one element in the typed lists: complex numbers come in two.
-_PER_ELEMENT = {onnx.TensorProto.COMPLEX64: 2, onnx.TensorProto.COMPLEX128: 2}
+_PER_ELEMENT: dict[int, int] = {onnx.TensorProto.COMPLEX64: 2, onnx.TensorProto.COMPLEX128: 2}
 
 
 def check_file(file: Path, limits: Limits) -> None:
@@ -65,13 +67,11 @@ def screen(model: onnx.ModelProto, folder: Path | None, limits: Limits) -> None:
         ModelError: too many nodes or tensors, foreign operators, absurd extents, tensors whose data does not fit their
             extents, or external data outside the model's folder.
     """
-    own = {(function.domain, function.name) for function in model.functions}
-    count = 0
+    own = {(function.domain, function.name): function for function in model.functions}
+    if _inlined(model.graph.node, own, {}) > limits.nodes:
+        raise ModelError(f"the model has more than {limits.nodes} nodes, its functions inlined; that is the most")
     for nodes, graph in graphs_of(model):
         for node in nodes:
-            count += 1
-            if count > limits.nodes:
-                raise ModelError(f"the model has more than {limits.nodes} nodes, the most that are served")
             _check_operator(node, own)
         if graph is not None:
             for value in (*graph.input, *graph.output, *graph.value_info):
@@ -98,7 +98,28 @@ def check_inferred(graph: Graph, limits: Limits) -> None:
         _check_extents("constant", name, constant.shape, limits)
 
 
-def _check_operator(node: onnx.NodeProto, own: set[tuple[str, str]]) -> None:
+def _inlined(nodes: Iterable[onnx.NodeProto], own: _Functions, counted: dict[tuple[str, str], int | None]) -> int:
+    """How many nodes there are once every call of a function of the model's own is its body: exponentially many."""
+    total = 0
+    for node in nodes:
+        key = (node.domain, node.op_type)
+        for attribute in node.attribute:
+            graphs = [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs
+            total += sum(_inlined(graph.node, own, counted) for graph in graphs)
+        if key not in own:
+            total += 1
+            continue
+        if key not in counted:
+            counted[key] = None  # being counted
+            counted[key] = _inlined(own[key].node, own, counted)
+        below = counted[key]
+        if below is None:
+            raise ModelError(f"the model's function {node.domain}.{node.op_type} calls itself")
+        total += 1 + below
+    return total
+
+
+def _check_operator(node: onnx.NodeProto, own: _Functions) -> None:
     name = node.name or (node.output[0] if node.output else "")
     if (node.domain, node.op_type) in own:
         return
