@@ -1,4 +1,4 @@
-"""Broken models made of sound ones: changes of bytes, and of what the bytes say; a seed gives the same file each time."""
+"""Broken models made of sound ones: changes of bytes, and of what they say; a seed gives the same file each time."""
 
 from __future__ import annotations
 
@@ -290,7 +290,9 @@ def _external(rng: random.Random, model: onnx.ModelProto) -> None:
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
     place = rng.choice(("../secret", "/etc/passwd", "w.bin", "model.onnx", "", "..\\x", "file:///etc/passwd"))
-    for key, value in (("location", place), ("offset", str(rng.choice(_NUMBERS))), ("length", "16"))[: rng.choice((1, 3))]:
+    for key, value in (("location", place), ("offset", str(rng.choice(_NUMBERS))), ("length", "16"))[
+        : rng.choice((1, 3))
+    ]:
         tensor.external_data.add(key=key, value=value)
 
 
