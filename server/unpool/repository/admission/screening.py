@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import onnx
 
@@ -18,6 +18,11 @@ from unpool.repository.admission.limits import Limits
 _Functions: TypeAlias = Mapping[tuple[str, str], onnx.FunctionProto]
 # They carry code or files for accelerators, which nothing here could look into.
 _CARRIERS = frozenset({"EPContext", "PyOp", "PyOpFusion", "Snpe"})
+_CONTAINED: dict[int, Literal["t", "g", "sparse_tensor"]] = {
+    onnx.AttributeProto.TENSOR: "t",
+    onnx.AttributeProto.GRAPH: "g",
+    onnx.AttributeProto.SPARSE_TENSOR: "sparse_tensor",
+}
 _ORT_MAGIC = b"ORTM"
 _BITS_BY_NAME = {
     **dict.fromkeys(("COMPLEX128",), 128),
@@ -31,6 +36,16 @@ _BITS_BY_NAME = {
 }
 _BITS: dict[int, int] = {
     number: _BITS_BY_NAME[name] for name, number in onnx.TensorProto.DataType.items() if name in _BITS_BY_NAME
+}
+_FIELD_TYPES = {
+    "float_data": ("FLOAT", "COMPLEX64"),
+    "double_data": ("DOUBLE", "COMPLEX128"),
+    "int64_data": ("INT64",),
+    "uint64_data": ("UINT32", "UINT64"),
+}
+# Of the typed lists, the one that holds an element type; what is not named here is in int32_data.
+_FIELDS: dict[int, str] = {
+    onnx.TensorProto.DataType.Value(name): field for field, names in _FIELD_TYPES.items() for name in names
 }
 # Numbers of one element in the typed lists: complex numbers come in two.
 _PER_ELEMENT: dict[int, int] = {onnx.TensorProto.COMPLEX64: 2, onnx.TensorProto.COMPLEX128: 2}
@@ -121,6 +136,10 @@ def _inlined(nodes: Iterable[onnx.NodeProto], own: _Functions, counted: dict[tup
 
 def _check_operator(node: onnx.NodeProto, own: _Functions) -> None:
     name = node.name or (node.output[0] if node.output else "")
+    for attribute in node.attribute:
+        field = _CONTAINED.get(attribute.type)
+        if field is not None and not attribute.HasField(field) and not attribute.ref_attr_name:
+            raise ModelError(f"{node.op_type} node '{name}': the attribute '{attribute.name}' is empty", node=name)
     if (node.domain, node.op_type) in own:
         return
     if node.domain not in DOMAINS:
@@ -172,13 +191,11 @@ def _check_tensor(tensor: onnx.TensorProto, limits: Limits) -> None:
         if len(tensor.raw_data) != needed:
             raise ModelError(f"tensor '{tensor.name}' has {len(tensor.raw_data)} bytes for {needed} bytes of elements")
     else:
-        listed = max(
-            len(tensor.float_data),
-            len(tensor.int32_data),
-            len(tensor.int64_data),
-            len(tensor.double_data),
-            len(tensor.uint64_data),
-        )
+        field = _FIELDS.get(tensor.data_type, "int32_data")
+        lengths = {name: len(getattr(tensor, name)) for name in (*_FIELD_TYPES, "int32_data")}
+        listed = lengths.pop(field)
+        if any(lengths.values()):
+            raise ModelError(f"tensor '{tensor.name}' has its elements in a list of another type")
         wanted = -(-count * bits // 8) if bits < 8 else count * _PER_ELEMENT.get(tensor.data_type, 1)
         if listed not in (wanted, count):
             raise ModelError(f"tensor '{tensor.name}' has {listed} numbers for {count} elements")
