@@ -1,6 +1,6 @@
 """Models on disk: versions, labels, preprocessing, admission; loaded on first use, lent, evicted to make room."""
 
-from unpool.repository.admission import Examination, Examiner, Limits, Parity, Verdict
+from unpool.repository.admission import Examination, Examiner, Limits, OutputParity, Parity, Verdict
 from unpool.repository.decoding import decode
 from unpool.repository.entry import Entry
 from unpool.repository.placement import Placement
@@ -15,6 +15,7 @@ __all__ = [
     "Examiner",
     "Limits",
     "ModelListing",
+    "OutputParity",
     "Parity",
     "Placement",
     "Prepared",
