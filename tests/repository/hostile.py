@@ -45,6 +45,9 @@ def misbehave(file: Path, limits: Limits) -> Iterator[Mapping[str, object]]:
     elif kind == "write":
         Path(file.parent / "written").write_bytes(b"outside")
         yield {"part": "verdict", "admitted": True}
+    elif kind == "garble":
+        yield {"part": "verdict", "admitted": True}
+        yield {"part": "parity", "outputs": [["y"]], "extents": 3}
     elif kind == "babble":
         yield {"part": "verdict", "admitted": "yes", "reason": "one\ntwo\x1b[31m" + "x" * 5000, "node": 3}
 

@@ -275,7 +275,8 @@ def _data(rng: random.Random, model: onnx.ModelProto) -> None:
 
 def _values(rng: random.Random, model: onnx.ModelProto) -> None:
     """Numbers that decide shapes: the integers of Reshape, Pad, Slice and the like."""
-    tensor = rng.choice([t for t in (_tensor(rng, model) for _ in range(20)) if t.data_type == TensorProto.INT64])
+    found = [t for t in (_tensor(rng, model) for _ in range(20)) if t.data_type == TensorProto.INT64 and t.dims]
+    tensor = rng.choice([t for t in found if t.data_location != TensorProto.EXTERNAL])
     array = numpy_helper.to_array(tensor).copy().ravel()
     array[rng.randrange(array.size)] = rng.choice(_NUMBERS)
     tensor.CopyFrom(numpy_helper.from_array(array.reshape(tuple(tensor.dims)), tensor.name))

@@ -193,6 +193,7 @@ def test_names_of_a_file_do_not_reach_the_terminal(tmp_path: Path, examiner: Exa
         ("exit", "ended without a verdict (exit code 7)", False),
         ("write", "failed", False),
         ("babble", "one two", False),
+        ("garble", "no answer that could be read", False),
     ],
 )
 def test_an_examination_that_ends_badly_is_a_sentence_and_the_next_goes_on(

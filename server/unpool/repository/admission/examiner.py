@@ -132,7 +132,13 @@ class Examiner:
         except OSError as error:
             reason = f"it could not be examined: {error.strerror or error}"
             return Examination(Verdict(False, reason, passing=True))
-        return _read(parts)
+        except ValueError:
+            parts = {}
+        try:
+            return _read(parts)
+        except (TypeError, ValueError, KeyError):
+            # A process that a file has taken over may say anything.
+            return Examination(Verdict(False, "its examination gave no answer that could be read"))
 
     def _ask(self, request: _Part) -> Iterator[_Part]:
         ours, theirs = socket.socketpair()
