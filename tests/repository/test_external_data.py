@@ -13,6 +13,7 @@ from unpool.engine import Engine, EngineSettings
 from unpool.engine.feeds import Feeds
 from unpool.graph import load
 from unpool.graph.errors import ModelError
+from unpool.repository import Examiner
 
 WEIGHT = np.random.default_rng(7).normal(size=(40, 16)).astype(np.float32)
 
@@ -183,7 +184,7 @@ def test_a_model_above_two_gibibytes_runs(folder: Path) -> None:
     size = rows * width * 4
     assert size > 2 << 30
     row = np.random.default_rng(3).normal(size=width).astype(np.float32)
-    with (folder / "table.bin").open("wb") as stream:
+    with (folder / "model.bin").open("wb") as stream:
         stream.truncate(size)
         stream.seek(size - row.nbytes)
         stream.write(row.tobytes())
@@ -195,10 +196,21 @@ def test_a_model_above_two_gibibytes_runs(folder: Path) -> None:
             helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, width]),
         ],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [external("table", "table.bin", (rows, width))],
+        [external("table", "model.bin", (rows, width))],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    engine = Engine(load(write(folder, proto)), EngineSettings(device="cpu", threads=1))
+    path = write(folder, proto)
+    examiner = Examiner()
+    try:
+        verdict = examiner.admit(path)
+        assert verdict.admitted, verdict.reason
+        parity = examiner.compare(path).result(120)
+        assert parity.holds, parity
+    finally:
+        examiner.close()
+    model_read = load(path)
+    assert model_read.digest == verdict.digest
+    engine = Engine(model_read, EngineSettings(device="cpu", threads=1))
     x = np.full((1, width), 2, np.float32)
     found = engine.run(Feeds({"at": np.array([rows - 1]), "x": x}, "x"))["y"]
     np.testing.assert_array_equal(found[0], 2 * row)

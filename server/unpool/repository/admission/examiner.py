@@ -124,6 +124,7 @@ class Examiner:
             "kind": kind,
             "file": str(file.absolute()),
             "size": sizes.get(file, whole),
+            "beside": whole - sizes.get(file, whole),
             "seconds": self._limits.seconds_for(whole),
             "limits": asdict(self._limits),
         }

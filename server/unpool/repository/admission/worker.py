@@ -40,7 +40,8 @@ class _Child:
 def serve(control: socket.socket) -> NoReturn:
     """Takes requests until the other end of ``control`` closes; never returns.
 
-    A request is one line of JSON (``kind``, ``file``, ``limits``, ``size``) with the socket to answer on.
+    A request is one line of JSON (``kind``, ``file``, ``limits``, ``size``, ``beside``, ``seconds``) with the socket to
+    answer on.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -101,9 +102,9 @@ def _child(answer: socket.socket, request: Mapping[str, object]) -> NoReturn:
     code = 1
     try:
         limits = Limits(**request["limits"])  # type: ignore[arg-type]  # a dictionary of Limits' own fields
-        size = request["size"]
-        assert isinstance(size, int)
-        _confine(limits, size, float(str(request["seconds"])), patient=request["kind"] == "parity")
+        size, beside = int(str(request["size"])), int(str(request["beside"]))
+        memory = limits.memory_for(size, beside)
+        _confine(memory, float(str(request["seconds"])), patient=request["kind"] == "parity")
         kind, file = _KINDS[str(request["kind"])], Path(str(request["file"]))
         for part in _guarded(kind(file, limits)):
             _send(answer, part)
@@ -123,14 +124,17 @@ def _guarded(parts: Iterator[Mapping[str, object]]) -> Iterator[Mapping[str, obj
     yield {"part": "done"}
 
 
-def _confine(limits: Limits, size: int, seconds: float, *, patient: bool) -> None:
+def _confine(memory: int, seconds: float, *, patient: bool) -> None:
     """Bounds memory and time, and lets nothing be written to a file."""
     if hasattr(resource, "RLIMIT_DATA") and sys.platform == "linux":
         # Files that are only mapped do not count, which RLIMIT_AS would count once for every tensor in them.
-        most = _data_bytes() + limits.memory_for(size)
+        most = _data_bytes() + memory
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     cpu = int(seconds) + 5
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
+    # The worker ends who is late; should it be gone itself, the kernel does.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(cpu)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
