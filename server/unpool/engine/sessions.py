@@ -23,6 +23,11 @@ from unpool.graph.model import Array
 _SHARED_BYTES = 1024
 """Initialisers above this size are shared between sessions; ONNX Runtime folds smaller ones while it loads."""
 
+_SHARERS = frozenset({"Conv", "ConvTranspose", "Gather", "Gemm", "MatMul"})
+"""Operators whose weights are shared. ONNX Runtime transposes those of others (a Mul behind a Transpose) in place, and
+then reads what it is given under their names as if it were transposed."""
+_MULTIPLIERS = frozenset({"Gemm", "MatMul"})
+"""Operators whose weights no fusion of ONNX Runtime's reads as a rule."""
 _PRESENT = Path(__file__)
 """ONNX Runtime looks whether a file that it is told of is there, though it then reads what it is given instead."""
 
@@ -127,13 +132,13 @@ class Sessions:
             tensor = weight.const_value
             if tensor is None:
                 continue
-            if tensor.nbytes > _SHARED_BYTES:
+            if tensor.nbytes > _SHARED_BYTES and _goes_only_into(weight, _SHARERS):
                 options.add_initializer(name, self._weight(name, tensor))
                 # Copying the matrices of a classifier into the model and out again would take most of the time.
                 within = not isinstance(tensor, ir.ExternalTensor) and folder == str(_PRESENT.parent)
-                if apart and within and _only_multiplied(weight):
+                if apart and within and _goes_only_into(weight, _MULTIPLIERS):
                     weight.const_value = _elsewhere(tensor, name)
-            elif isinstance(tensor, ir.ExternalTensor):
+            elif isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SHARED_BYTES:
                 weight.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
         data = ir.to_proto(cut).SerializeToString()
         return ort.InferenceSession(data, options, providers=self._device.providers)
@@ -184,10 +189,9 @@ def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     return (v.const_value for v in model.graph.initializers.values() if v.const_value is not None)
 
 
-def _only_multiplied(weight: ir.Value) -> bool:
-    """Whether a weight goes into matrix products alone, whose values no fusion of ONNX Runtime's reads as a rule."""
+def _goes_only_into(weight: ir.Value, op_types: frozenset[str]) -> bool:
     uses = weight.uses()
-    return bool(uses) and all(use.node.op_type in ("Gemm", "MatMul") and not use.node.domain for use in uses)
+    return bool(uses) and all(use.node.op_type in op_types and not use.node.domain for use in uses)
 
 
 def _elsewhere(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
