@@ -30,7 +30,8 @@ def run(report: Report, *, quick: bool = False) -> None:
     _peak(report)
 
 
-def _bare(path: Path) -> ort.InferenceSession:
+def bare_session(path: Path) -> ort.InferenceSession:
+    """A session as ONNX Runtime makes it by itself, on all cores."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = available_cores()
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -42,7 +43,7 @@ def _capture(report: Report, name: str, policy: Policy) -> None:
     source = engine.model.graph.inputs[0]
     array = zoo.tensor(name)
     feeds = Feeds({source: array}, source)
-    bare = _bare(path)
+    bare = bare_session(path)
     seed = engine.model.graph.outputs[0]
     route = engine.route([seed], [source], policy)
 
@@ -71,7 +72,7 @@ def _ready(report: Report, name: str) -> None:
         engine.prepare()
         engine.close()
 
-    ready, bare, _ = paired(mine, lambda: _bare(path), runs=3)
+    ready, bare, _ = paired(mine, lambda: bare_session(path), runs=3)
     limit = 1.5 * bare + 0.5
     report.add(
         Line(

@@ -22,7 +22,17 @@ from unpool.client.errors import (
     UnpoolError,
 )
 from unpool.client.inputs import ImageLike
-from unpool.client.listing import Axis, Field, Layer, Model, ModelSummary, ModelVersion, PolicyName, Preprocessing
+from unpool.client.listing import (
+    Axis,
+    Field,
+    Layer,
+    Model,
+    ModelSummary,
+    ModelVersion,
+    Parity,
+    PolicyName,
+    Preprocessing,
+)
 from unpool.client.results import (
     Activation,
     CaptureHeader,
@@ -54,6 +64,7 @@ __all__ = [
     "Preprocessing",
     "ModelSummary",
     "ModelVersion",
+    "Parity",
     "Model",
     "Layer",
     "Field",

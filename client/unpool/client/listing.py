@@ -92,6 +92,28 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Parity:
+    """PyTorch, which projections are made with, beside ONNX Runtime on random input.
+
+    Attributes:
+        state: ``holds``, ``differs``, ``unknown`` (the reason says why), ``pending`` (being found out), or empty where
+            the server does not compare.
+        output: the output that agreed least; empty unless some were compared.
+        difference: there, over the output's largest magnitude; for whole numbers the share that differ.
+        tolerance: what the difference may be.
+        borrowed_nodes: nodes without a forward in PyTorch, whose values came from ONNX Runtime.
+        reason: why nothing was compared.
+    """
+
+    state: str
+    output: str
+    difference: float
+    tolerance: float
+    borrowed_nodes: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class Model:
     """A loaded version of a model.
 
@@ -112,6 +134,7 @@ class Model:
         parameter_count: trained values in the file.
         producer: the program that wrote the file.
         warnings: what a user should know, in sentences.
+        parity: whether PyTorch computes what ONNX Runtime does.
     """
 
     name: str
@@ -132,6 +155,7 @@ class Model:
     parameter_count: int
     producer: str
     warnings: tuple[str, ...]
+    parity: Parity
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from unpool.client.listing import (
     Model,
     ModelSummary,
     ModelVersion,
+    Parity,
     Preprocessing,
     TensorInfo,
 )
@@ -61,6 +62,14 @@ def model(response: model_service_pb2.GetModelResponse) -> Model:
         parameter_count=found.parameter_count,
         producer=found.producer,
         warnings=tuple(found.warnings),
+        parity=Parity(
+            state=_word(model_pb2.ParityState.Name(found.parity.state), "PARITY_STATE_"),
+            output=found.parity.output,
+            difference=found.parity.difference,
+            tolerance=found.parity.tolerance,
+            borrowed_nodes=tuple(found.parity.borrowed_nodes),
+            reason=found.parity.reason,
+        ),
     )
 
 

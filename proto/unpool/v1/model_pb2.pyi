@@ -22,6 +22,14 @@ class BatchMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BATCH_MODE_UNSPECIFIED: _ClassVar[BatchMode]
     BATCH_MODE_SYMBOLIC: _ClassVar[BatchMode]
     BATCH_MODE_ONE: _ClassVar[BatchMode]
+
+class ParityState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PARITY_STATE_UNSPECIFIED: _ClassVar[ParityState]
+    PARITY_STATE_PENDING: _ClassVar[ParityState]
+    PARITY_STATE_HOLDS: _ClassVar[ParityState]
+    PARITY_STATE_DIFFERS: _ClassVar[ParityState]
+    PARITY_STATE_UNKNOWN: _ClassVar[ParityState]
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_UNAVAILABLE: ModelState
 MODEL_STATE_AVAILABLE: ModelState
@@ -29,6 +37,11 @@ MODEL_STATE_LOADED: ModelState
 BATCH_MODE_UNSPECIFIED: BatchMode
 BATCH_MODE_SYMBOLIC: BatchMode
 BATCH_MODE_ONE: BatchMode
+PARITY_STATE_UNSPECIFIED: ParityState
+PARITY_STATE_PENDING: ParityState
+PARITY_STATE_HOLDS: ParityState
+PARITY_STATE_DIFFERS: ParityState
+PARITY_STATE_UNKNOWN: ParityState
 
 class ModelVersion(_message.Message):
     __slots__ = ("version", "state", "reason")
@@ -68,8 +81,24 @@ class OperatorCount(_message.Message):
     count: int
     def __init__(self, domain: _Optional[str] = ..., type: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
+class Parity(_message.Message):
+    __slots__ = ("state", "output", "difference", "tolerance", "borrowed_nodes", "reason")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    BORROWED_NODES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    state: ParityState
+    output: str
+    difference: float
+    tolerance: float
+    borrowed_nodes: _containers.RepeatedScalarFieldContainer[str]
+    reason: str
+    def __init__(self, state: _Optional[_Union[ParityState, str]] = ..., output: _Optional[str] = ..., difference: _Optional[float] = ..., tolerance: _Optional[float] = ..., borrowed_nodes: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
+
 class Model(_message.Message):
-    __slots__ = ("name", "version", "digest", "inputs", "outputs", "picture_input", "operator_sets", "operators", "batch", "providers", "device", "preprocessing", "label_count", "policies", "layer_count", "parameter_count", "producer", "warnings")
+    __slots__ = ("name", "version", "digest", "inputs", "outputs", "picture_input", "operator_sets", "operators", "batch", "providers", "device", "preprocessing", "label_count", "policies", "layer_count", "parameter_count", "producer", "warnings", "parity")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +117,7 @@ class Model(_message.Message):
     PARAMETER_COUNT_FIELD_NUMBER: _ClassVar[int]
     PRODUCER_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    PARITY_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     digest: str
@@ -106,7 +136,8 @@ class Model(_message.Message):
     parameter_count: int
     producer: str
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorInfo, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorInfo, _Mapping]]] = ..., picture_input: _Optional[str] = ..., operator_sets: _Optional[_Iterable[_Union[OperatorSet, _Mapping]]] = ..., operators: _Optional[_Iterable[_Union[OperatorCount, _Mapping]]] = ..., batch: _Optional[_Union[BatchMode, str]] = ..., providers: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., preprocessing: _Optional[_Union[_input_pb2.Preprocessing, _Mapping]] = ..., label_count: _Optional[int] = ..., policies: _Optional[_Iterable[_Union[_policy_pb2.Policy, str]]] = ..., layer_count: _Optional[int] = ..., parameter_count: _Optional[int] = ..., producer: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    parity: Parity
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorInfo, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.TensorInfo, _Mapping]]] = ..., picture_input: _Optional[str] = ..., operator_sets: _Optional[_Iterable[_Union[OperatorSet, _Mapping]]] = ..., operators: _Optional[_Iterable[_Union[OperatorCount, _Mapping]]] = ..., batch: _Optional[_Union[BatchMode, str]] = ..., providers: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., preprocessing: _Optional[_Union[_input_pb2.Preprocessing, _Mapping]] = ..., label_count: _Optional[int] = ..., policies: _Optional[_Iterable[_Union[_policy_pb2.Policy, str]]] = ..., layer_count: _Optional[int] = ..., parameter_count: _Optional[int] = ..., producer: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., parity: _Optional[_Union[Parity, _Mapping]] = ...) -> None: ...
 
 class AxisField(_message.Message):
     __slots__ = ("size", "stride", "offset", "whole")

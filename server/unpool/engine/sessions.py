@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -20,24 +22,14 @@ from unpool.graph.model import Array
 
 _SHARED_BYTES = 1024
 """Initialisers above this size are shared between sessions; ONNX Runtime folds smaller ones while it loads."""
-_WEIGHTED = frozenset(
-    {
-        "Conv",
-        "ConvTranspose",
-        "DeformConv",
-        "ConvInteger",
-        "QLinearConv",
-        "Gemm",
-        "MatMul",
-        "MatMulInteger",
-        "QLinearMatMul",
-        "LSTM",
-        "GRU",
-        "RNN",
-    }
-)
-"""Operators whose weights ONNX Runtime leaves as they are. It turns the constants of elementwise operators over, in
-place, when it moves a Transpose past them, and a shared constant would then keep its old shape."""
+
+_SHARERS = frozenset({"Conv", "ConvTranspose", "Gather", "Gemm", "MatMul"})
+"""Operators whose weights are shared. ONNX Runtime transposes those of others (a Mul behind a Transpose) in place, and
+then reads what it is given under their names as if it were transposed."""
+_MULTIPLIERS = frozenset({"Gemm", "MatMul"})
+"""Operators whose weights no fusion of ONNX Runtime's reads as a rule."""
+_PRESENT = Path(__file__)
+"""ONNX Runtime looks whether a file that it is told of is there, though it then reads what it is given instead."""
 
 
 def shape_name(value: str) -> str:
@@ -105,6 +97,22 @@ class Sessions:
             ModelError: ONNX Runtime does not take the model.
             PreconditionError: the session fell back to another provider.
         """
+        # What is refused may be a fusion that wants a matrix's values, or its own work, as a Pad that goes into a pool.
+        attempts = [(True, True), (True, False), (False, False)] if optimised else [(False, True), (False, False)]
+        for fused, apart in attempts:
+            try:
+                session = self._session(plan, fused=fused, apart=apart)
+                break
+            except Exception as error:  # ONNX Runtime raises a private type per status code
+                refusal = error
+        else:
+            raise ModelError(f"ONNX Runtime does not take the model: {_first_line(refusal)}") from refusal
+        self._device.confirm(session)
+        inputs = tuple(i.name for i in session.get_inputs())
+        return Session(session, inputs, tuple(o.name for o in session.get_outputs()))
+
+    def _session(self, plan: Plan, *, fused: bool, apart: bool) -> ort.InferenceSession:
+        """One attempt; ``apart`` gives ONNX Runtime the matrices of products by reference, not within the model."""
         cut = self._cut(plan)
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
@@ -113,23 +121,27 @@ class Sessions:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Packed weights would be a private copy in every session.
         options.add_session_config_entry("session.disable_prepacking", "1")
-        options.log_severity_level = 3
-        if not optimised:
+        # An attempt that fails is no error yet.
+        options.log_severity_level = 4
+        if not fused:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        folders = {os.fspath(t.base_dir) for t in _tensors(cut) if isinstance(t, ir.ExternalTensor)}
+        folder = folders.pop() if folders else os.fspath(_PRESENT.parent)
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         for name, weight in cut.graph.initializers.items():
-            if weight.const_value is not None and weight.const_value.nbytes > _SHARED_BYTES and _is_weight(weight):
-                options.add_initializer(name, self._weight(name, weight.const_value))
-        try:
-            session = ort.InferenceSession(
-                ir.to_proto(cut).SerializeToString(), options, providers=self._device.providers
-            )
-        except Exception as error:  # ONNX Runtime raises a private type per status code
-            if optimised:  # what is refused may be a fusion's own work, as a Pad that goes into a pool
-                return self.create(plan, optimised=False)
-            raise ModelError(f"ONNX Runtime does not take the model: {_first_line(error)}") from error
-        self._device.confirm(session)
-        inputs = tuple(i.name for i in session.get_inputs())
-        return Session(session, inputs, tuple(o.name for o in session.get_outputs()))
+            tensor = weight.const_value
+            if tensor is None:
+                continue
+            if tensor.nbytes > _SHARED_BYTES and _goes_only_into(weight, _SHARERS):
+                options.add_initializer(name, self._weight(name, tensor))
+                # Copying the matrices of a classifier into the model and out again would take most of the time.
+                within = not isinstance(tensor, ir.ExternalTensor) and folder == str(_PRESENT.parent)
+                if apart and within and _goes_only_into(weight, _MULTIPLIERS):
+                    weight.const_value = _elsewhere(tensor, name)
+            elif isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SHARED_BYTES:
+                weight.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
+        data = ir.to_proto(cut).SerializeToString()
+        return ort.InferenceSession(data, options, providers=self._device.providers)
 
     def _cut(self, plan: Plan) -> ir.Model:
         """The part of the model that a plan needs, with its taps as outputs."""
@@ -173,12 +185,19 @@ class Sessions:
             return self._weights[name]
 
 
-def _is_weight(value: ir.Value) -> bool:
-    """Whether nothing but operators with weights, or tables of embeddings, read a constant."""
-    return all(
-        (use.node.op_type in _WEIGHTED and use.idx > 0) or (use.node.op_type == "Gather" and use.idx == 0)
-        for use in value.uses()
-    )
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    return (v.const_value for v in model.graph.initializers.values() if v.const_value is not None)
+
+
+def _goes_only_into(weight: ir.Value, op_types: frozenset[str]) -> bool:
+    uses = weight.uses()
+    return bool(uses) and all(use.node.op_type in op_types and not use.node.domain for use in uses)
+
+
+def _elsewhere(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
+    """A reference that ONNX Runtime never follows, because it is given the data with the session."""
+    shape = ir.Shape(tensor.shape.numpy())
+    return ir.ExternalTensor(_PRESENT.name, 0, tensor.nbytes, tensor.dtype, shape=shape, name=name)
 
 
 def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from unpool.graph.errors import ModelError
+from unpool.graph.external import external_files, point_to
 from unpool.graph.frozen import freeze
 from unpool.graph.layers import Layers
 from unpool.graph.model import Graph
@@ -47,21 +48,28 @@ class Model:
     layers: Layers
 
 
-def load(source: Path | bytes) -> Model:
+def load(source: Path | bytes, *, screen: Callable[[onnx.ModelProto], None] | None = None) -> Model:
     """Reads and normalises an ONNX model.
 
     Args:
         source: a file, whose external data may only lie in its own folder, or a file's bytes, without external data.
+        screen: looks at the parsed file before anything else does, and raises ModelError where it should go no further.
 
     Raises:
         ModelError: a model that cannot be read or cannot be served; names the node where one is at fault.
     """
     data = source if isinstance(source, bytes) else _read(source)
+    folder = source.parent if isinstance(source, Path) else None
     with ThreadPoolExecutor(1) as pool:
         # Hashing half a gigabyte takes as long as everything else here; it runs beside it.
         hashing = pool.submit(hashlib.sha256, data)
-        model = _parse(data)
-        files = _external_files(model, source.parent if isinstance(source, Path) else None)
+        proto = _parse(data)
+        if screen is not None:
+            screen(proto)
+        files = external_files(proto, folder)
+        model = _represented(proto)
+        if folder is not None:
+            point_to(model, folder)
         graph = normalise(model)
         digest = hashing.result()
     for file in files:
@@ -102,7 +110,7 @@ def _read(source: Path) -> bytes:
         raise ModelError(f"the model file cannot be read: {error.strerror}") from error
 
 
-def _parse(data: bytes) -> ir.Model:
+def _parse(data: bytes) -> onnx.ModelProto:
     if not data:
         raise ModelError("the file is empty")
     try:
@@ -111,6 +119,10 @@ def _parse(data: bytes) -> ir.Model:
         raise ModelError("the file is not an ONNX model: its bytes cannot be parsed") from error
     if not proto.HasField("graph"):
         raise ModelError("the file is not an ONNX model: it has no graph")
+    return proto
+
+
+def _represented(proto: onnx.ModelProto) -> ir.Model:
     try:
         return ir.from_proto(proto)
     except Exception as error:
@@ -121,39 +133,3 @@ def _innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error) or type(error).__name__
-
-
-def _external_files(model: ir.Model, folder: Path | None) -> Sequence[Path]:
-    """Files that hold external data, each checked to lie inside ``folder``; points the tensors there."""
-    tensors = [t for t in _tensors(model) if isinstance(t, ir.ExternalTensor)]
-    if not tensors:
-        return ()
-    if folder is None:
-        raise ModelError(f"tensor '{tensors[0].name}' has external data, which cannot come with a model given as bytes")
-    root = folder.resolve()
-    found: set[Path] = set()
-    for tensor in tensors:
-        place = (root / tensor.location).resolve()
-        if Path(tensor.location).is_absolute() or not place.is_relative_to(root):
-            raise ModelError(
-                f"tensor '{tensor.name}' has external data outside the model's own folder: {tensor.location}"
-            )
-        if not place.is_file():
-            raise ModelError(f"tensor '{tensor.name}' has external data in a file that is not there: {tensor.location}")
-        tensor.base_dir = root
-        found.add(place)
-    return sorted(found)
-
-
-def _tensors(model: ir.Model) -> list[ir.TensorProtocol]:
-    found: list[ir.TensorProtocol] = []
-    for graph in model.graphs():
-        found.extend(v.const_value for v in graph.initializers.values() if v.const_value is not None)
-        nodes = [*graph, *(n for f in model.functions.values() for n in f)] if graph is model.graph else list(graph)
-        for node in nodes:
-            for attribute in node.attributes.values():
-                if attribute.type is ir.AttributeType.TENSOR:
-                    found.append(attribute.value)
-                elif attribute.type is ir.AttributeType.TENSORS:
-                    found.extend(attribute.value)
-    return found

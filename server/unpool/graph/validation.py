@@ -9,7 +9,8 @@ from unpool.graph.attributes import attributes_of
 from unpool.graph.errors import ModelError
 
 OLDEST_OPSET = 7
-_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+"""Operator domains that ONNX Runtime's own build serves."""
 _CONTAINERS = ("Sequence", "Optional")
 
 
@@ -34,6 +35,9 @@ def check_model(model: ir.Model) -> None:
         raise ModelError("the model imports no version of the ai.onnx operators")
     if version < OLDEST_OPSET:
         raise ModelError(f"the model is written for opset {version}; {OLDEST_OPSET} is the oldest that is served")
+    if version > onnx.defs.onnx_opset_version():
+        newest = onnx.defs.onnx_opset_version()
+        raise ModelError(f"the model is written for opset {version}; {newest} is the newest that is known here")
     if not any(v.name not in graph.initializers for v in graph.inputs):
         raise ModelError("the model has no inputs")
     if not graph.outputs:
@@ -49,10 +53,10 @@ def check_model(model: ir.Model) -> None:
 
 def _check_node(node: ir.Node, version: int) -> None:
     name = node.name or (node.outputs[0].name if node.outputs else None)
-    if node.domain not in _DOMAINS:
+    if node.domain not in DOMAINS:
         raise ModelError(
-            f"{described(node)} belongs to the operator domain '{node.domain}', which is not served; those of ai.onnx"
-            " and com.microsoft are, and functions that the model itself defines",
+            f"{described(node)} belongs to the operator domain '{node.domain}', which is not served; those of ai.onnx,"
+            " ai.onnx.ml and com.microsoft are, and functions that the model itself defines",
             node=name,
         )
     if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, max_inclusive_version=version):

@@ -60,6 +60,8 @@ def codes_from_input(x: Tensor, geometry: Geometry) -> Tensor:
     Returns:
         Codes (N, C, out1 ... outn), uint8, or int32 for kernels of more than 255 places.
     """
+    if not x.is_floating_point():
+        x = x.double()  # torch pools no bytes
     if math.prod(geometry.kernel) <= COMPARED:
         return _by_comparing(x, geometry)
     _, places = pool_with_places(x, geometry)

@@ -1,5 +1,6 @@
-"""Models on disk: versions, labels, preprocessing; loaded on first use, lent, evicted when room is needed."""
+"""Models on disk: versions, labels, preprocessing, admission; loaded on first use, lent, evicted to make room."""
 
+from unpool.repository.admission import Examination, Examiner, Limits, OutputParity, Parity, Verdict
 from unpool.repository.decoding import decode
 from unpool.repository.entry import Entry
 from unpool.repository.placement import Placement
@@ -10,13 +11,19 @@ from unpool.repository.repository import ModelListing, Repository, RepositorySet
 __all__ = [
     "ChannelOrder",
     "Entry",
+    "Examination",
+    "Examiner",
+    "Limits",
     "ModelListing",
+    "OutputParity",
+    "Parity",
     "Placement",
     "Prepared",
     "Preprocessing",
     "Repository",
     "RepositorySettings",
     "State",
+    "Verdict",
     "VersionListing",
     "decode",
 ]

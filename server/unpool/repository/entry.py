@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from unpool.engine.settings import EngineSettings
 from unpool.graph import load
 from unpool.graph.errors import ModelError
 from unpool.graph.model import Graph
+from unpool.repository.admission import Examiner, Parity, RefusedError
 from unpool.repository.labels import read_labels
 from unpool.repository.layout import PREPROCESSING, Source
 from unpool.repository.preprocessing import Preprocessing, default_recipe
@@ -30,6 +32,7 @@ class Entry:
         labels: names of its classes, in order; empty where there are none.
         preprocessing: how pictures become its input; ``None`` where it takes no pictures.
         size: about how many bytes its weights take.
+        parity: how torch and ONNX Runtime compare on it, once that is known; ``None`` where nobody finds out.
     """
 
     name: str
@@ -38,10 +41,16 @@ class Entry:
     labels: tuple[str, ...]
     preprocessing: Preprocessing | None
     size: int
+    parity: Future[Parity] | None = None
 
 
-def open_entry(source: Source, settings: EngineSettings) -> Entry:
+def open_entry(source: Source, settings: EngineSettings, examiner: Examiner | None = None) -> Entry:
     """Loads a version from disk.
+
+    Args:
+        source: the version.
+        settings: how it is run.
+        examiner: has the file examined before this process reads it; ``None`` trusts it.
 
     Raises:
         ModelError: the model, or a file beside it, cannot be used; the message names the node or the file.
@@ -51,7 +60,13 @@ def open_entry(source: Source, settings: EngineSettings) -> Entry:
     # The small files first: a mistake there should not cost the loading of the weights.
     labels = read_labels(source)
     recipe = _recipe(source)
+    verdict = None if examiner is None else examiner.admit(source.file, source.signature)
+    if verdict is not None and not verdict.admitted:
+        raise RefusedError(verdict.reason, node=verdict.node, passing=verdict.passing)
     model = load(source.file)
+    if verdict is not None and model.digest != verdict.digest:
+        # What was read is not what was examined; it has not been run yet, and is not.
+        raise RefusedError("the file changed while it was examined; ask again", passing=True)
     preprocessing = _preprocessing(source, model.graph, recipe)
     engine = Engine(model, settings)
     try:
@@ -60,7 +75,8 @@ def open_entry(source: Source, settings: EngineSettings) -> Entry:
     except BaseException:
         engine.close()
         raise
-    return Entry(source.name, source.version, engine, labels, preprocessing, _size(source, model.graph))
+    parity = None if examiner is None else examiner.compare(source.file, source.signature)
+    return Entry(source.name, source.version, engine, labels, preprocessing, _size(source, model.graph), parity)
 
 
 def _recipe(source: Source) -> Recipe | None:

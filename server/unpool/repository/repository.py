@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from unpool.engine.settings import EngineSettings
 from unpool.graph.errors import ModelError, NotFoundError, UnpoolError
+from unpool.repository.admission import Examiner, RefusedError
 from unpool.repository.entry import Entry, open_entry
 from unpool.repository.layout import Source, find, scan
 
@@ -84,6 +85,7 @@ class Repository:
         root: a folder in Triton's layout, or a single ONNX file.
         settings: limits.
         engine_settings: how each model is run.
+        examiner: examines every model before it is loaded; ``None`` trusts them. Not closed with the repository.
         opener: loads a version; given by tests that need no model.
 
     Raises:
@@ -96,11 +98,12 @@ class Repository:
         settings: RepositorySettings | None = None,
         engine_settings: EngineSettings | None = None,
         *,
+        examiner: Examiner | None = None,
         opener: Opener | None = None,
     ) -> None:
         self._root = root
         self._settings = settings or RepositorySettings()
-        self._open = opener or partial(open_entry, settings=engine_settings or EngineSettings())
+        self._open = opener or partial(open_entry, settings=engine_settings or EngineSettings(), examiner=examiner)
         self._lock = threading.Lock()
         self._slots: dict[tuple[str, int], _Slot] = {}
         next(scan(root), None)
@@ -208,7 +211,8 @@ class Repository:
             slot.fault = str(error) if known else f"cannot be loaded: {type(error).__name__}: {str(error)[:500]}"
             slot.node = error.node if isinstance(error, ModelError) else None
             # What is not the file's own fault, such as want of memory, may pass.
-            slot.retry_at = None if known else time.monotonic() + _RETRY_SECONDS
+            passing = not known or (isinstance(error, RefusedError) and error.passing)
+            slot.retry_at = time.monotonic() + _RETRY_SECONDS if passing else None
             _log.warning("model unavailable", extra=about | {"reason": slot.fault}, exc_info=not known)
             raise self._unavailable(slot) from error
         slot.fault = ""

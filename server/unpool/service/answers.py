@@ -9,7 +9,7 @@ from unpool.engine.geometry import Field
 from unpool.graph import Layer
 from unpool.graph.model import Array, Axis
 from unpool.methods.requests import Projection, ProjectionHeader, ProjectionRequest, Score
-from unpool.repository import ChannelOrder, Entry, Placement, Preprocessing
+from unpool.repository import ChannelOrder, Entry, Parity, Placement, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,17 @@ class ProjectedUnit:
 
 @dataclass(frozen=True, eq=False)
 class ModelAnswer:
-    """A loaded model described; ``warnings`` in sentences. Of the entry only what was read at load may be used."""
+    """A loaded model described. Of the entry only what was read at load may be used.
+
+    Attributes:
+        entry: the model.
+        warnings: in sentences.
+        parity: how the two runtimes compare, ``None`` as long as that is not known.
+    """
 
     entry: Entry
     warnings: tuple[str, ...]
+    parity: Parity | None = None
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,7 @@ from typing import Annotated
 
 import typer
 
-# What the extra brings; another module that cannot be found is a fault of ours and not of the installation.
-_EXTRA = frozenset(
-    {
-        "grpc_health",
-        "grpc_reflection",
-        "grpc_status",
-        "ml_dtypes",
-        "onnx",
-        "onnx_ir",
-        "onnxruntime",
-        "onnxscript",
-        "torch",
-    }
-)
+from unpool.service.extra import needing_the_server
 
 
 class Format(Enum):
@@ -62,13 +49,8 @@ def serve(
     """Serves the models of a repository over gRPC until it is told to end (SIGTERM, SIGINT)."""
     # ONNX Runtime's official builds report their use to Microsoft unless told not to before they are loaded.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
+    with needing_the_server():
         from unpool.service.serving import Serving, run
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in _EXTRA:
-            raise
-        typer.echo(f'The server needs {error.name}, which is not installed: pip install "unpool[server]"', err=True)
-        raise typer.Exit(1) from None
     code = run(
         Serving(
             models=models,

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from unpool.engine.engine import Engine
 from unpool.graph import Layer, Layers
 from unpool.graph.errors import InvalidArgumentError, NotFoundError
-from unpool.repository import Entry, ModelListing, Repository
+from unpool.repository import Entry, ModelListing, Parity, Repository
 from unpool.service.answers import DescribedLayer, LayersPage, ModelAnswer
 from unpool.service.questions import LayersQuestion, ModelQuestion
 
@@ -35,7 +35,8 @@ class ModelHandlers:
     def get_model(self, question: ModelQuestion) -> ModelAnswer:
         """One version of a model."""
         with self._repository.lend(question.name, question.version) as entry:
-            return ModelAnswer(entry, _warnings(entry))
+            parity = _parity(entry)
+            return ModelAnswer(entry, _warnings(entry, parity), parity)
 
     def list_layers(self, question: LayersQuestion) -> LayersPage:
         """A page of a model's layers, in topological order."""
@@ -58,11 +59,18 @@ class ModelHandlers:
             return LayersPage(tuple(page), token, len(layers), entry.version)
 
 
-def _warnings(entry: Entry) -> tuple[str, ...]:
+def _parity(entry: Entry) -> Parity | None:
+    found = entry.parity
+    return found.result() if found is not None and found.done() and not found.cancelled() else None
+
+
+def _warnings(entry: Entry, parity: Parity | None) -> tuple[str, ...]:
     found = list(entry.preprocessing.warnings) if entry.preprocessing is not None else []
     classes = {layer.channels for layer in entry.engine.model.layers if layer.is_output}
     if entry.labels and classes and len(entry.labels) not in classes:
         found.append(f"there are {len(entry.labels)} labels, but no output has as many classes")
+    if parity is not None and parity.outputs and not parity.holds:
+        found.append(f"{parity}: projections may be of another function than the scores")
     return tuple(found)
 
 

@@ -58,3 +58,5 @@ def configure(form: LogFormat, level: int = logging.INFO) -> None:
     handler.setFormatter(Formatter(form))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("unpool").setLevel(level)
+    # It warns of every odd node of a file, in the file's own words; what matters of that is raised.
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)

@@ -63,6 +63,7 @@ def write_model(answer: ModelAnswer) -> model_service_pb2.GetModelResponse:
             parameter_count=_parameters(graph),
             producer=" ".join(filter(None, (model.runtime.producer_name, model.runtime.producer_version))),
             warnings=answer.warnings,
+            parity=_parity(answer),
         )
     )
 
@@ -74,6 +75,23 @@ def write_layers(page: LayersPage) -> model_service_pb2.ListLayersResponse:
         next_page_token=page.next_token,
         total_size=page.total,
         version=page.version,
+    )
+
+
+def _parity(answer: ModelAnswer) -> model_pb2.Parity:
+    found = answer.parity
+    if found is None:
+        asked = answer.entry.parity is not None
+        return model_pb2.Parity(state=model_pb2.PARITY_STATE_PENDING if asked else model_pb2.PARITY_STATE_UNSPECIFIED)
+    worst = found.worst
+    if worst is None:
+        return model_pb2.Parity(state=model_pb2.PARITY_STATE_UNKNOWN, reason=found.reason)
+    return model_pb2.Parity(
+        state=model_pb2.PARITY_STATE_HOLDS if found.holds else model_pb2.PARITY_STATE_DIFFERS,
+        output=worst.output,
+        difference=worst.difference,
+        tolerance=worst.tolerance,
+        borrowed_nodes=found.borrowed,
     )
 
 

@@ -17,7 +17,7 @@ import onnxruntime
 from unpool.engine.devices import resolve
 from unpool.engine.settings import EngineSettings
 from unpool.graph.errors import UnpoolError
-from unpool.repository import Repository, RepositorySettings
+from unpool.repository import Examiner, Repository, RepositorySettings
 from unpool.service.logs import LogFormat, configure
 from unpool.service.scheduler import SchedulerSettings
 from unpool.service.server import Server
@@ -67,15 +67,20 @@ def run(serving: Serving) -> int:
         scheduler=SchedulerSettings(admitted=serving.max_calls),
     )
     engine = EngineSettings(device=serving.device, threads=serving.threads)
+    # Before this process has threads or a device: what examines models is forked from it.
+    examiner = Examiner()
+    examiner.start()
     try:
         # A device that is not there is told now, not by every model in turn.
         resolve(engine.device)
         limits = RepositorySettings(max_models=serving.max_models, max_bytes=serving.max_model_bytes)
-        repository = Repository(serving.models, limits, engine)
+        repository = Repository(serving.models, limits, engine, examiner=examiner)
         ended = asyncio.run(_serve(repository, settings, serving.exit_on_stdin_eof))
     except UnpoolError as error:
         _log.error("cannot serve", extra={"reason": str(error)})  # the reason says all there is
         return 1
+    finally:
+        examiner.close()
     repository.close()
     if not ended:
         # A thread deep in a library would be torn down in the middle of its work, which ends in a crash report.

@@ -1,0 +1,107 @@
+"""An examination, from the file's first byte to a session; runs in a process that may die of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeAlias
+
+import onnx
+
+from unpool.engine.engine import Engine
+from unpool.engine.policies import Policy
+from unpool.engine.settings import EngineSettings
+from unpool.graph import Model, load
+from unpool.graph.errors import ModelError, UnpoolError
+from unpool.graph.model import Value
+from unpool.repository.admission.crossings import crossings
+from unpool.repository.admission.limits import Limits
+from unpool.repository.admission.parity import as_json, compare
+from unpool.repository.admission.screening import check_file, check_inferred, screen
+from unpool.repository.target import picture_input
+
+Part: TypeAlias = Mapping[str, object]
+_SETTINGS = EngineSettings(device="cpu", threads=1, sessions=2)
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate", "not enough memory", "can't allocate memory")
+
+
+def admit(file: Path, limits: Limits) -> Iterator[Part]:
+    """Reads, normalises and opens a model as the server would; gives one part, ``verdict``."""
+    engine, part = _opened(file, limits)
+    if engine is not None:
+        engine.close()
+    yield part
+
+
+def parity(file: Path, limits: Limits) -> Iterator[Part]:
+    """Compares torch with ONNX Runtime; gives ``verdict`` and, where it is admitted, ``parity``."""
+    engine, part = _opened(file, limits)
+    yield part
+    if engine is not None:
+        yield {"part": "parity", **as_json(compare(engine))}
+
+
+def report(file: Path, limits: Limits) -> Iterator[Part]:
+    """Everything that can be told of a model: ``verdict``, ``report``, ``parity``."""
+    engine, part = _opened(file, limits)
+    yield part
+    if engine is not None:
+        yield {"part": "report", **_described(engine.model)}
+        yield {"part": "parity", **as_json(compare(engine))}
+
+
+def _opened(file: Path, limits: Limits) -> tuple[Engine | None, Part]:
+    try:
+        check_file(file, limits)
+
+        def screened(proto: onnx.ModelProto) -> None:
+            screen(proto, file.parent, limits)
+
+        model = load(file, screen=screened)
+        check_inferred(model.graph, limits)
+        engine = Engine(model, _SETTINGS)
+        engine.prepare()
+    except MemoryError:
+        return None, _refused("its examination takes more memory than it may", passing=True)
+    except UnpoolError as error:
+        reason = str(error)
+        if any(words in reason for words in _NO_MEMORY):
+            return None, _refused("its examination takes more memory than it may", passing=True)
+        return None, _refused(reason, node=error.node if isinstance(error, ModelError) else None)
+    except Exception as error:
+        # Whatever a broken file makes the libraries raise concerns this model alone.
+        return None, _refused(f"it cannot be read: {type(error).__name__}: {error}")
+    return engine, {"part": "verdict", "admitted": True, "digest": model.digest}
+
+
+def _refused(reason: str, *, node: str | None = None, passing: bool = False) -> Part:
+    return {"part": "verdict", "admitted": False, "reason": reason, "node": node, "passing": passing}
+
+
+def _described(model: Model) -> dict[str, object]:
+    graph = model.graph
+    target = picture_input(graph, {})
+    to = target.name if target is not None else graph.inputs[0]
+    ways = [crossings(graph, to, policy) for policy in Policy]
+    return {
+        "ir_version": model.runtime.ir_version,
+        "opsets": dict(graph.opsets),
+        "producer": " ".join(filter(None, (model.runtime.producer_name, model.runtime.producer_version))),
+        "inputs": [_tensor(graph.values[name]) for name in graph.inputs],
+        "outputs": [_tensor(graph.values[name]) for name in graph.outputs if name in graph.values],
+        "nodes": len(graph.nodes),
+        "layers": len(model.layers),
+        "batch": graph.batch.value,
+        "looked_at": to,
+        "policies": [{**asdict(way), "policy": way.policy.value} for way in ways],
+    }
+
+
+def _tensor(value: Value) -> dict[str, object]:
+    return {
+        "name": value.name,
+        "dtype": value.dtype,
+        "shape": None if value.shape is None else list(value.shape),
+        "axes": [str(axis) for axis in value.axes],
+    }

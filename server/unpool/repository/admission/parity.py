@@ -1,0 +1,157 @@
+"""Parity: the model's forward in torch, which every projection is derived from, beside ONNX Runtime's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+
+from unpool.engine.engine import Engine
+from unpool.engine.executor import forward
+from unpool.engine.feeds import Feeds
+from unpool.graph.errors import PreconditionError, UnpoolError
+from unpool.graph.model import Array, AxisKind, Graph, Value
+from unpool.ops import find
+from unpool.repository.admission.verdict import OutputParity, Parity, sentence
+
+TOLERANCE = 1e-4
+"""Of each output's largest magnitude, in float32."""
+# ONNX Runtime computes in the model's own precision, torch in float32.
+_TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2}
+_SHARE = 1e-2
+# Extents for what the model leaves open, tried in turn: pictures first, then what deep pyramids and short signals take.
+_OPEN = (224, 64, 512, 33, 1)
+_MOST_ELEMENTS = 1 << 26
+
+
+def compare(engine: Engine) -> Parity:
+    """Runs the model on random input by ONNX Runtime and by torch, and compares every output.
+
+    Nodes without a forward in torch are given their values by ONNX Runtime, so that the rest can be compared.
+
+    Args:
+        engine: the model, on the CPU.
+    """
+    reason = "the model has no input that random numbers could be given to"
+    for feeds in _feeds(engine.model.graph):
+        try:
+            expected = engine.run(feeds)
+        except UnpoolError as error:
+            reason = str(error)
+            continue
+        extents = tuple((name, tuple(array.shape)) for name, array in feeds.arrays.items())
+        try:
+            found, borrowed = _by_torch(engine, feeds)
+        except UnpoolError as error:
+            return Parity(extents=extents, reason=sentence(str(error)))
+        graph = engine.model.graph
+        outputs = tuple(
+            _compared(name, expected[name], found[name].numpy(force=True), graph.values[name].dtype)
+            for name in graph.outputs
+            if name in found and name in graph.values
+        )
+        return Parity(outputs, extents, borrowed, "" if outputs else "the model has no computed output")
+    return Parity(reason=sentence(reason))
+
+
+def _by_torch(engine: Engine, feeds: Feeds) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    graph = engine.model.graph
+    borrowed = [node for node in graph.nodes if find(node) is None]
+    sinks = [name for name in graph.outputs if name in graph.values]
+    while True:
+        lent = {name for node in borrowed for name in node.outputs if name}
+        given = engine.run(feeds, sorted(lent)) if lent else {}
+        values = {name: _tensor(array) for name, array in {**feeds.arrays, **given}.items()}
+        compared = [name for name in sinks if name not in lent and name not in graph.inputs]
+        try:
+            found = forward(engine.executor((), compared), values) if compared else {}
+        except PreconditionError as error:
+            node = next((n for n in graph.nodes if n.name == error.node and n not in borrowed), None)
+            if node is None:
+                raise
+            borrowed.append(node)
+            continue
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:  # whatever a torch operator stumbles over
+            raise PreconditionError(f"the forward in torch fails: {error}") from error
+        return found, tuple(node.name for node in borrowed)
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+
+
+def _compared(name: str, expected: Array, found: Array, dtype: str) -> OutputParity:
+    if expected.shape != found.shape:
+        return OutputParity(name, float("inf"), TOLERANCE)
+    if expected.dtype.kind in "biu":
+        share = float(np.mean(expected != found)) if expected.size else 0.0
+        return OutputParity(name, share, _SHARE)
+    wanted, given = expected.astype(np.float64), found.astype(np.float64)
+    finite = np.isfinite(wanted)
+    tolerance = _TOLERANCES.get(dtype, TOLERANCE)
+    if not np.array_equal(np.where(finite, 0.0, wanted), np.where(finite, 0.0, given), equal_nan=True):
+        return OutputParity(name, float("inf"), tolerance)
+    scale = float(np.abs(wanted[finite]).max(initial=0.0))
+    apart = float(np.abs(wanted[finite] - given[finite]).max(initial=0.0))
+    return OutputParity(name, apart / scale if scale else apart, tolerance)
+
+
+def _feeds(graph: Graph) -> Iterator[Feeds]:
+    """Random inputs of the declared extents; what is open is bound to one of several extents."""
+    if not graph.inputs or any(graph.values[name].shape is None for name in graph.inputs):
+        return
+    open_extents = _OPEN if any(_is_open(graph.values[name]) for name in graph.inputs) else _OPEN[:1]
+    for extent in open_extents:
+        rng = np.random.default_rng(20131112)
+        shapes = {name: _shape(graph.values[name], extent) for name in graph.inputs}
+        if any(np.prod([float(d) for d in shape]) > _MOST_ELEMENTS for shape in shapes.values()):
+            continue
+        arrays = {name: _random(rng, graph.values[name].dtype, shapes[name]) for name in graph.inputs}
+        found = {name: array for name, array in arrays.items() if array is not None}
+        if len(found) == len(arrays):
+            yield Feeds(found, graph.inputs[0])
+
+
+def _is_open(value: Value) -> bool:
+    return any(
+        not isinstance(d, int) and axis.kind is not AxisKind.BATCH
+        for d, axis in zip(value.shape or (), value.axes, strict=True)
+    )
+
+
+def _shape(value: Value, extent: int) -> tuple[int, ...]:
+    found = []
+    for dim, axis in zip(value.shape or (), value.axes, strict=True):
+        if isinstance(dim, int):
+            found.append(dim)
+        elif axis.kind is AxisKind.BATCH:
+            found.append(1)
+        elif axis.kind is AxisKind.CHANNEL:
+            found.append(3)
+        else:
+            found.append(extent)
+    return tuple(found)
+
+
+def _random(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) -> Array | None:
+    if dtype in ("", "float32", "float64", "float16"):
+        return rng.standard_normal(shape).astype(dtype or "float32")
+    if dtype == "bool":
+        return rng.integers(0, 2, shape).astype(np.bool_)
+    if dtype.startswith(("int", "uint")):
+        # Tokens and lengths: small numbers are in every table.
+        return rng.integers(0, 256 if dtype == "uint8" else 2, shape).astype(dtype)
+    return None
+
+
+def as_json(parity: Parity) -> Mapping[str, object]:
+    """Parity as an examination sends it."""
+    return {
+        "outputs": [[o.output, o.difference, o.tolerance] for o in parity.outputs],
+        "extents": [[name, list(shape)] for name, shape in parity.extents],
+        "borrowed": list(parity.borrowed),
+        "reason": parity.reason,
+    }

@@ -1,0 +1,99 @@
+"""What an examination says: admitted, or one sentence why not; and how the two runtimes compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unpool.graph.errors import ModelError
+
+_LONGEST = 600
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one examination.
+
+    Attributes:
+        admitted: the model may be served.
+        reason: why not, one sentence; empty where it is admitted.
+        node: the node at fault, where there is one.
+        digest: of the file and its external data, where it was read to its end.
+        passing: the refusal may pass, as want of time or memory does.
+    """
+
+    admitted: bool
+    reason: str = ""
+    node: str | None = None
+    digest: str = ""
+    passing: bool = False
+
+
+class RefusedError(ModelError):
+    """A model that its examination did not admit; ``passing`` where another try may end otherwise."""
+
+    def __init__(self, message: str, *, node: str | None = None, passing: bool = False) -> None:
+        super().__init__(message, node=node)
+        self.passing = passing
+
+
+@dataclass(frozen=True)
+class OutputParity:
+    """One output by torch beside the same by ONNX Runtime.
+
+    Attributes:
+        output: its name.
+        difference: the largest difference over the output's largest magnitude; for whole numbers the share that differ.
+        tolerance: what it may be.
+    """
+
+    output: str
+    difference: float
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within the tolerance; one that is no number is not."""
+        return self.difference <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The forward of the backward engine (torch) beside ONNX Runtime's, on random input.
+
+    Attributes:
+        outputs: one for each output that was compared; none where nothing could be.
+        extents: input name -> the extents that were fed.
+        borrowed: nodes without a forward in torch, whose values were taken from ONNX Runtime.
+        reason: why nothing was compared, one sentence; empty where something was.
+    """
+
+    outputs: tuple[OutputParity, ...] = ()
+    extents: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    borrowed: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def worst(self) -> OutputParity | None:
+        """The output that is furthest beyond its tolerance, or nearest to it."""
+        return max(self.outputs, key=lambda o: o.difference / o.tolerance if o.holds else 1e9, default=None)
+
+    @property
+    def holds(self) -> bool:
+        """Whether something was compared, and all of it agrees."""
+        return bool(self.outputs) and all(output.holds for output in self.outputs)
+
+    def __str__(self) -> str:
+        worst = self.worst
+        if worst is None:
+            return f"torch was not compared with ONNX Runtime: {self.reason}"
+        verb = "agrees with" if self.holds else "differs from"
+        return (
+            f"torch {verb} ONNX Runtime on random input: {worst.difference:.1e} of the scale of output"
+            f" '{worst.output}' (tolerance {worst.tolerance:.0e})"
+        )
+
+
+def sentence(text: str) -> str:
+    """A message that came of an untrusted file as one printable line of bounded length."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."

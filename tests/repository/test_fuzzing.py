@@ -1,0 +1,87 @@
+"""Broken files by the thousand: each ends in admission or one sentence, and what is admitted loads in this process."""
+
+import logging
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.repository.mutations import mutated, seeds
+
+from unpool.engine import Engine, EngineSettings
+from unpool.graph import load
+from unpool.repository import Examiner, Limits
+
+# Without the environment's word a run takes about two minutes on two cores; 5,000 are tried by hand before a release.
+COUNT = int(os.environ.get("UNPOOL_FUZZ", "1000"))
+FIRST = int(os.environ.get("UNPOOL_FUZZ_FIRST", "0"))
+LIMITS = Limits(seconds=20.0, memory_bytes=1 << 30)
+GRACE_SECONDS = 10.0
+
+
+def tree(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_the_seeds_are_sound(tmp_path: Path) -> None:
+    examiner = Examiner(LIMITS)
+    try:
+        for index, model in enumerate(seeds()):
+            path = tmp_path / f"{index}.onnx"
+            path.write_bytes(model.SerializeToString())
+            assert examiner.admit(path).admitted, (index, examiner.admit(path).reason)
+    finally:
+        examiner.close()
+
+
+def test_a_seed_gives_the_same_file_each_time() -> None:
+    models = seeds()
+    assert [mutated(i, models) for i in range(20)] == [mutated(i, models) for i in range(20)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_every_broken_file_ends_in_admission_or_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a library says of each node of a broken file would be kept by the thousand.
+    monkeypatch.setattr(logging.getLogger("onnx_ir"), "disabled", True)
+    monkeypatch.setattr(logging.getLogger("onnx_ir.serde"), "disabled", True)
+    models = seeds()
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "w.bin").write_bytes(b"\0" * 64)
+    path = folder / "model.onnx"
+    examiner = Examiner(LIMITS)
+    found: Counter[str] = Counter()
+    try:
+        for seed in range(FIRST, FIRST + COUNT):
+            path.write_bytes(mutated(seed, models))
+            # The file is another one though it was written within the clock's resolution.
+            signature = ((str(path), seed, path.stat().st_size),)
+            began = time.monotonic()
+            before = tree(tmp_path)
+            verdict = examiner.admit(path, signature)
+            assert time.monotonic() - began < LIMITS.seconds + GRACE_SECONDS, seed
+            assert tree(tmp_path) == before, seed
+            if verdict.admitted:
+                # What is admitted is read and opened as the serving process does it, in this one.
+                engine = Engine(load(path), EngineSettings(device="cpu", threads=1))
+                assert engine.model.digest == verdict.digest, seed
+                engine.prepare()
+                engine.close()
+                found["admitted"] += 1
+                continue
+            reason = verdict.reason
+            assert reason, seed
+            assert reason.isprintable(), (seed, reason)
+            assert len(reason) <= 600, (seed, reason)
+            assert "Traceback" not in reason, (seed, reason)
+            ending = reason.startswith(("its examination", "it could not", "it cannot be read"))
+            found[" ".join(reason.split()[:6]) if ending else "refused"] += 1
+    finally:
+        examiner.close()
+    print(f"\n{COUNT} files: {dict(found.most_common())}")
+    assert sum(found.values()) == COUNT
+    # The mutator would be of no use if it broke everything, or nothing.
+    assert 0.02 < found["admitted"] / COUNT < 0.9
+    assert found["it could not be examined:"] == 0
