@@ -12,6 +12,7 @@ import typer
 # What the extra brings; another module that cannot be found is a fault of ours and not of the installation.
 _EXTRA = frozenset(
     {
+        "fsspec",
         "grpc_health",
         "grpc_reflection",
         "grpc_status",
@@ -20,6 +21,7 @@ _EXTRA = frozenset(
         "onnx_ir",
         "onnxruntime",
         "onnxscript",
+        "pyarrow",
         "torch",
     }
 )
