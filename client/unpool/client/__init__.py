@@ -21,6 +21,17 @@ from unpool.client.errors import (
     UnavailableError,
     UnpoolError,
 )
+from unpool.client.exemplars import (
+    Channel,
+    EvolutionInfo,
+    EvolutionStep,
+    Exemplar,
+    ExemplarProjection,
+    ScanInfo,
+    ScanProgress,
+    Settling,
+    VersionProgress,
+)
 from unpool.client.inputs import ImageLike
 from unpool.client.listing import Axis, Field, Layer, Model, ModelSummary, ModelVersion, PolicyName, Preprocessing
 from unpool.client.results import (
@@ -51,6 +62,15 @@ __all__ = [
     "ClassScore",
     "Geometry",
     "Provenance",
+    "ScanInfo",
+    "ScanProgress",
+    "Channel",
+    "Exemplar",
+    "ExemplarProjection",
+    "EvolutionInfo",
+    "EvolutionStep",
+    "VersionProgress",
+    "Settling",
     "Preprocessing",
     "ModelSummary",
     "ModelVersion",

@@ -184,16 +184,18 @@ class EvolutionProgress(_message.Message):
     def __init__(self, version: _Optional[int] = ..., progress: _Optional[_Union[ScanProgress, _Mapping]] = ...) -> None: ...
 
 class EvolutionStep(_message.Message):
-    __slots__ = ("version", "channel", "strongest", "changed")
+    __slots__ = ("version", "channel", "strongest", "header", "changed")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     STRONGEST_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
     version: int
     channel: int
     strongest: ProjectedExemplar
+    header: _inspection_pb2.ProjectHeader
     changed: bool
-    def __init__(self, version: _Optional[int] = ..., channel: _Optional[int] = ..., strongest: _Optional[_Union[ProjectedExemplar, _Mapping]] = ..., changed: bool = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., channel: _Optional[int] = ..., strongest: _Optional[_Union[ProjectedExemplar, _Mapping]] = ..., header: _Optional[_Union[_inspection_pb2.ProjectHeader, _Mapping]] = ..., changed: bool = ...) -> None: ...
 
 class LayerSettling(_message.Message):
     __slots__ = ("layer", "from_version", "to_version", "changed", "channels")

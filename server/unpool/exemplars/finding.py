@@ -25,8 +25,8 @@ def find_scan(
 
     Raises:
         InvalidArgumentError: no data set is named, and there are several.
-        PreconditionError: there is no such scan: none, one of another version of the model (the message says which), one
-            that is not complete, or one of other data under the same URI.
+        PreconditionError: there is no such scan: none, one of another version of the model (the message says which),
+            one that is not complete, or one of other data under the same URI.
     """
     digest = entry.engine.model.digest
     known = [(about, complete) for about, complete in scans(store, digest) if layer in about.layers]
@@ -57,11 +57,10 @@ def _missing(store: Store, entry: Entry, layer: str, dataset: str | None) -> str
         if about.model == entry.name and about.dataset == (dataset or about.dataset) and layer in about.layers
     ]
     if others:
-        other = others[0]
+        other, mine = others[0], entry.engine.model.digest
         return (
             f"the index over '{other.dataset}' was made by version {other.version} of model '{other.model}' (digest "
-            f"{other.digest[:12]}), not by version {entry.version} (digest {entry.engine.model.digest[:12]}): scan again"
+            f"{other.digest[:12]}), not by version {entry.version} (digest {mine[:12]}): scan again"
         )
-    return (
-        f"layer '{layer}' of model '{entry.name}' version {entry.version} has not been scanned over {where}; scan first"
-    )
+    asked = f"layer '{layer}' of model '{entry.name}' version {entry.version}"
+    return f"{asked} has not been scanned over {where}; scan first"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from unpool.engine.policies import Policy
 from unpool.exemplars import ChannelStatistics, Description, Exemplar, ScanProgress, ScanRequest
 from unpool.exemplars.evolution import Settling
-from unpool.service.answers import InputGeometry, ProjectedUnit
+from unpool.service.answers import InputGeometry, ProjectedUnit, ProjectHeader
 from unpool.service.questions import ModelQuestion, Render
 
 
@@ -135,11 +135,12 @@ class VersionProgress:
 
 @dataclass(frozen=True, eq=False)
 class EvolutionStep:
-    """A channel at a version; ``unit`` is ``None`` where it is dead."""
+    """A channel at a version; ``unit`` and ``header`` are ``None`` where it is dead."""
 
     version: int
     channel: int
     unit: ExemplarUnit | None
+    header: ProjectHeader | None
     changed: bool
 
     @property

@@ -94,6 +94,7 @@ def write_evolution(answer: EvolutionAnswer) -> exemplar_service_pb2.TraceEvolut
                 version=answer.version,
                 channel=answer.channel,
                 strongest=None if answer.unit is None else _projected(answer.unit),
+                header=None if answer.header is None else write_project_header(answer.header),
                 changed=answer.changed,
             )
             return exemplar_service_pb2.TraceEvolutionResponse(step=step)

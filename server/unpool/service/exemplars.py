@@ -232,15 +232,19 @@ class ExemplarHandlers:
                 found = strongest(index.exemplars(layer.name))
                 chosen = [found[channel] for channel in question.channels if channel in found]
                 units: dict[int, ExemplarUnit] = {}
+                header: ProjectHeader | None = None
                 if chosen:
                     for unit in self._units(entry, dataset, chosen, question.policy, None, question.omit_signal, False):
                         if isinstance(unit, ExemplarUnit):
                             units[unit.exemplar.channel] = unit
+                        elif unit is not None:
+                            header = unit
                         yield None
                 earlier = before[1] if before is not None else None
                 for channel in question.channels:
                     changed = earlier is not None and changes(earlier.get(channel), found.get(channel))
-                    yield EvolutionStep(version, channel, units.get(channel), changed)
+                    one = units.get(channel)
+                    yield EvolutionStep(version, channel, one, header if one is not None else None, changed)
                 if before is not None:
                     yield settling(layer.name, layer.channels or 0, before, (version, found))
                 before = (version, found)

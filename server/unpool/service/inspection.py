@@ -197,7 +197,7 @@ def _header(entry: Entry, seen: Seen, question: ProjectQuestion, header: Project
 def projected_unit(
     entry: Entry, seen: Seen, question: ProjectQuestion, header: ProjectionHeader, found: Projection, completed: int
 ) -> ProjectedUnit:
-    """A projection with what the edge adds to it: colours in the picture\'s order, a drawing, its place in the picture."""
+    """A projection with what the edge adds: colours in the picture's order, a drawing, its place in the picture."""
     at_input = header.to == seen.geometry.input
     placement = seen.geometry.placement if at_input else None
     preprocessing = entry.preprocessing
