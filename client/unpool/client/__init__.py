@@ -4,7 +4,7 @@ It needs neither torch nor ONNX Runtime. ``Client`` and ``AsyncClient`` ask; ``f
 command line is in ``cli`` and ``commands``.
 """
 
-from unpool.client import figures
+from unpool.client import figures, sheets
 from unpool.client.async_streams import AsyncStream
 from unpool.client.asynchronous import AsyncClient
 from unpool.client.blocking import Client
@@ -52,6 +52,7 @@ __all__ = [
     "Stream",
     "AsyncStream",
     "figures",
+    "sheets",
     "ImageLike",
     "PolicyName",
     "Projection",
