@@ -103,6 +103,7 @@ def test_the_sheet_holds_everything_and_fetches_nothing(client: Client, trained:
 
 def test_the_verbs(client: Client, trained: Path, tmp_path: Path) -> None:
     group = _group("exemplars", exemplars, "")
+    figure = str(tmp_path / "evolution.png")
     runner, data = CliRunner(), str(trained / "digits.npz")
     server = ["--server", client.target]
     app = typer.Typer()
@@ -124,8 +125,7 @@ def test_the_verbs(client: Client, trained: Path, tmp_path: Path) -> None:
     assert wrong.exit_code == 2
     traced = runner.invoke(
         app,
-        ["digits", data, "-l", "conv2", "-c", "0", "--version", "1", "--version", "64", *server]
-        + ["-o", str(tmp_path / "evolution.png")],
+        ["digits", data, "-l", "conv2", "-c", "0", "--version", "1", "--version", "64", "-o", figure, *server],
     )
     assert traced.exit_code == 0, traced.output
     assert (tmp_path / "evolution.png").exists()
