@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,23 @@ from PIL import Image
 from tests import zoo
 
 from benchmarks.report import Line, Report, drain, paired
-from unpool.engine import Engine, EngineSettings, Feeds
+from unpool.engine import Boxes, Engine, EngineSettings, Feeds, Policy, Signal
 from unpool.engine.settings import available_cores
-from unpool.exemplars import Roots, ScanHeader, ScanIndex, Scanner, ScanRequest, Store, open_dataset, scan, shards
+from unpool.exemplars import (
+    DataSet,
+    Exemplar,
+    Roots,
+    ScanHeader,
+    ScanIndex,
+    Scanner,
+    ScanRequest,
+    Store,
+    open_dataset,
+    scan,
+    shards,
+)
 from unpool.exemplars.cropping import Cropped
-from unpool.exemplars.projecting import project_exemplars
+from unpool.exemplars.projecting import fetch, project_exemplars
 from unpool.exemplars.reduction import batch_size, chosen_layers, open_reduction
 from unpool.graph import load
 from unpool.methods.requests import ProjectionRequest
@@ -224,6 +236,26 @@ def _memory(report: Report, count: int) -> None:
     )
 
 
+def _whole_planes(entry: Entry, dataset: DataSet, exemplars: Sequence[Exemplar]) -> None:
+    """The same deconvnet projections on whole planes, all images in one batch."""
+    engine, layer = entry.engine, exemplars[0].layer
+    sources = fetch(entry, dataset, [e.image for e in exemplars])
+    source = engine.model.graph.inputs[0]
+    axis = engine.model.graph.values[source].batch_axis or 0
+    feeds = Feeds({source: np.concatenate([sources[e.image].feeds.arrays[source] for e in exemplars], axis)}, source)
+    route = engine.route([layer], [source], Policy.DECONVNET)
+    capture = engine.captured_for(feeds, route, also=[layer])
+    values, value = capture.values[layer], engine.model.graph.values[layer]
+    signal = torch.zeros_like(values)
+    for row, exemplar in enumerate(exemplars):
+        rest = iter(exemplar.position)
+        fixed = {value.batch_axis: row, value.channel_axis: exemplar.channel}
+        at = tuple(fixed[i] if i in fixed else next(rest) for i in range(values.ndim))
+        signal[at] = values[at]
+    seed = Signal(signal, Boxes.whole(capture.geometry.plane(layer), len(exemplars)))
+    drain(engine.walk(route, capture, {layer: seed}, np.arange(len(exemplars))))
+
+
 def _projections(report: Report) -> None:
     repository, entry = _opened("imagenet_vgg16")
     engine = entry.engine
@@ -248,18 +280,24 @@ def _projections(report: Report) -> None:
                 small.forget()
             drain(project_exemplars(entry, dataset, exemplars, request, cropped))
 
-        def whole() -> None:
+        def boxes() -> None:
             engine.forget()
             drain(project_exemplars(entry, dataset, exemplars, request))
 
+        def whole() -> None:
+            engine.forget()
+            _whole_planes(entry, dataset, exemplars)
+
         peer, this, ratio = paired(whole, local, runs=5)
+        between, _, _ = paired(boxes, local, runs=3)
         report.add(
             Line(
                 f"VGG-16: projections of {len(exemplars)} exemplars of {layer}, reading the pictures included",
-                f"whole images run, receptive fields walked: {peer:.3f} s",
-                f"crops run and walked: {this:.3f} s",
+                f"whole images run and walked, batched: {peer:.3f} s",
+                f"crops run, receptive fields walked: {this:.3f} s",
                 ratio,
                 10.0,
+                note=f"whole images run, receptive fields walked: {between:.3f} s",
             )
         )
     repository.close()

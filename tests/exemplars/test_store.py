@@ -49,6 +49,7 @@ def test_an_index_may_be_remote(small: Entry, tmp_path: Path) -> None:
     dataset = open_dataset(str(folder(tmp_path / "pictures", crops(6, 40))), Roots(unrestricted=True))
     answers = []
     for uri in (str(tmp_path / "index"), "memory://index"):
-        header = next(i for i in scan(small, dataset, ScanRequest(), Store(uri)) if isinstance(i, ScanHeader))
+        items = list(scan(small, dataset, ScanRequest(), Store(uri)))
+        header = next(item for item in items if isinstance(item, ScanHeader))
         answers.append(ScanIndex(Store(uri), header.description).exemplars("r2"))
     assert answers[0] == answers[1]

@@ -74,10 +74,15 @@ def crop_of(engine: Engine, feeds: Feeds, exemplar: Exemplar) -> Crop | None:
     lower, extents, position = [], [], []
     for i, field in enumerate(fields):
         low, high, plane = exemplar.box[0][i], exemplar.box[1][i], exemplar.plane[i]
-        # Some more, so that a pool's last window is whole where the image goes on.
         step = lcm(steps, field.stride)
         begin = low - low % step
+        # Some more, so that a pool's last window is whole where the image goes on.
         end = min(plane, high + (-high) % step + step)
+        size = field.size + (-field.size) % step + 2 * step
+        if plane % step == 0 and size <= plane:
+            # Crops of one size are run and walked together; one that would stick out is moved inward.
+            begin = min(begin, plane - size)
+            end = begin + size
         lower.append(begin)
         extents.append(end - begin)
         position.append(exemplar.position[i] - begin // field.stride)
