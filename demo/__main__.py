@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from demo import figures, models, photographs
+from demo import figures, models, photographs, training
 from demo.readme import write_small
 from demo.server import serving
-from unpool.client import Client
+from unpool.client import Client, EvolutionStep, Settling, sheets
 
 HERE = Path(__file__).resolve().parent
 
@@ -30,14 +30,21 @@ def main() -> None:
     with console.status("converting"):
         models.put(options.out / "models", lambda line: console.print(f"  {line}", markup=False, highlight=False))
 
+    data = options.out / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    with console.status("training a small network on handwritten digits"):
+        right = training.put(options.out / "models", data)
+    console.print(f"  {training.NAME}: {right:.1%} right after {training.EPOCHS[-1]} epochs", highlight=False)
+
     console.rule("2. unpool serve")
     log = options.out / "server.log"
     gallery = figures.Gallery(options.out / "figures")
-    with serving(options.out / "models", log) as client:
+    with serving(options.out / "models", log, data) as client:
         console.print(f"  serving on {client.target}, log in {log}", highlight=False)
         for model in client.models():
             console.print(f"  {model.name}: {model.state}", highlight=False)
         _look(console, client, gallery)
+        _evolve(console, client, options.out)
 
     if options.images:
         for path in write_small(gallery.folder, options.images):
@@ -73,6 +80,27 @@ def _look(console: Console, client: Client, gallery: figures.Gallery) -> None:
         crops = [crop for name in photographs.FILES for crop in photographs.crops(name)]
         console.print(f"  the nine strongest of {len(crops)} crops, per feature", highlight=False)
         figures.top_nine(client, gallery, models.VGG, models.DEPTHS[models.VGG], crops, status.update)
+
+
+def _evolve(console: Console, client: Client, out: Path) -> None:
+    console.rule("5. how features came to be")
+    source = out / "data" / "digits.npz"
+    with console.status("scanning eight checkpoints"):
+        stream = client.evolution(training.NAME, source, layer=training.LAYER, channels=range(6))
+        items = list(stream)
+    sheets.evolution([i for i in items if isinstance(i, EvolutionStep)]).save(out / "figures" / "evolution.png")
+    for settled in (i for i in items if isinstance(i, Settling)):
+        console.print(
+            f"  epoch {settled.earlier} to {settled.later}: {settled.share:.0%} of {training.LAYER}'s features "
+            "changed their strongest image",
+            highlight=False,
+        )
+    channels = list(client.channels(training.NAME, layer=training.LAYER))
+    alive = [channel.channel for channel in channels if channel.exemplars]
+    found = list(client.project_exemplars(training.NAME, layer=training.LAYER, channels=alive))
+    page = sheets.sheet(channels, found, title=f"{training.NAME} {training.LAYER}")
+    (out / "figures" / "digits.html").write_text(page, encoding="utf-8")
+    console.print(f"  {out / 'figures' / 'evolution.png'}, {out / 'figures' / 'digits.html'}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ _STARTUP_SECONDS = 120.0
 
 
 @contextlib.contextmanager
-def serving(models: Path, log: Path) -> Iterator[Client]:
+def serving(models: Path, log: Path, data: Path) -> Iterator[Client]:
     """A client of a server that runs as long as the block does.
 
     Args:
         models: the model repository.
         log: file that takes the server's log.
+        data: folder of data sets; indices of scans lie beside it.
 
     Raises:
         RuntimeError: the server ends or does not answer; the message names its log.
@@ -31,6 +32,7 @@ def serving(models: Path, log: Path) -> Iterator[Client]:
     # The server's input is a pipe that only this process holds: however the demo ends, the server ends with it.
     command = [str(Path(sys.executable).with_name("unpool")), "serve", "--exit-on-stdin-eof"]
     command += ["--models", str(models), "--port", str(port)]
+    command += ["--data", str(data), "--index", str(data.with_name("index"))]
     with (
         log.open("wb") as output,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT) as process,

@@ -4,7 +4,7 @@ It needs neither torch nor ONNX Runtime. ``Client`` and ``AsyncClient`` ask; ``f
 command line is in ``cli`` and ``commands``.
 """
 
-from unpool.client import figures
+from unpool.client import figures, sheets
 from unpool.client.async_streams import AsyncStream
 from unpool.client.asynchronous import AsyncClient
 from unpool.client.blocking import Client
@@ -20,6 +20,17 @@ from unpool.client.errors import (
     ServerError,
     UnavailableError,
     UnpoolError,
+)
+from unpool.client.exemplars import (
+    Channel,
+    EvolutionInfo,
+    EvolutionStep,
+    Exemplar,
+    ExemplarProjection,
+    ScanInfo,
+    ScanProgress,
+    Settling,
+    VersionProgress,
 )
 from unpool.client.inputs import ImageLike
 from unpool.client.listing import (
@@ -51,6 +62,7 @@ __all__ = [
     "Stream",
     "AsyncStream",
     "figures",
+    "sheets",
     "ImageLike",
     "PolicyName",
     "Projection",
@@ -61,6 +73,15 @@ __all__ = [
     "ClassScore",
     "Geometry",
     "Provenance",
+    "ScanInfo",
+    "ScanProgress",
+    "Channel",
+    "Exemplar",
+    "ExemplarProjection",
+    "EvolutionInfo",
+    "EvolutionStep",
+    "VersionProgress",
+    "Settling",
     "Preprocessing",
     "ModelSummary",
     "ModelVersion",

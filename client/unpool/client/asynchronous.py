@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -13,9 +14,21 @@ import grpc
 import grpc.aio
 import numpy.typing as npt
 
-from unpool.client import errors, parsing, requests
+from unpool.client import errors, exemplar_readers, exemplar_requests, parsing, requests
 from unpool.client.async_streams import AsyncCall, AsyncSource, AsyncStream
 from unpool.client.embedded import EmbeddedServer
+from unpool.client.exemplar_readers import EvolutionReader, ExemplarReader, ScanReader
+from unpool.client.exemplars import (
+    Channel,
+    EvolutionInfo,
+    EvolutionStep,
+    Exemplar,
+    ExemplarProjection,
+    ScanInfo,
+    ScanProgress,
+    Settling,
+    VersionProgress,
+)
 from unpool.client.inputs import ImageLike, build_input
 from unpool.client.listing import Layer, Model, ModelSummary, PolicyName
 from unpool.client.readers import CaptureReader, ProjectionReader
@@ -23,6 +36,8 @@ from unpool.client.requests import PositionsLike, StartLike
 from unpool.client.results import CONTRAST, Activation, CaptureHeader, Classification, Projection, ProjectionHeader
 from unpool.client.transport import CHANNEL_OPTIONS, DEFAULT_TARGET, MetadataLike, metadata_of
 from unpool.v1 import (
+    exemplar_service_pb2,
+    exemplar_service_pb2_grpc,
     inspection_service_pb2,
     inspection_service_pb2_grpc,
     model_service_pb2,
@@ -58,6 +73,8 @@ class AsyncClient:
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
         self._inspection: inspection_service_pb2_grpc.InspectionServiceAsyncStub
         self._inspection = inspection_service_pb2_grpc.InspectionServiceStub(self._channel)
+        self._exemplars: exemplar_service_pb2_grpc.ExemplarServiceAsyncStub
+        self._exemplars = exemplar_service_pb2_grpc.ExemplarServiceStub(self._channel)
 
     @classmethod
     async def embedded(
@@ -182,6 +199,133 @@ class AsyncClient:
             return self._inspection.Project(request, timeout=self._seconds(timeout), metadata=self._metadata)
 
         return AsyncStream(AsyncSource(begin, ProjectionReader(), self.target, owner=self))
+
+    def scan(
+        self,
+        model: str,
+        dataset: str | PathLike[str],
+        *,
+        layers: str | Iterable[str] = (),
+        k: int = 9,
+        places: int = 1,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncStream[ScanInfo, ScanProgress]:
+        """Scans a data set; see ``Client.scan``. Whatever goes wrong is raised on iteration."""
+        request = exemplar_requests.scan(model, version, dataset, layers, k, places)
+
+        async def begin() -> AsyncCall[exemplar_service_pb2.ScanExemplarsResponse]:
+            return self._exemplars.ScanExemplars(request, timeout=self._seconds(timeout), metadata=self._metadata)
+
+        return AsyncStream(AsyncSource(begin, ScanReader(), self.target, owner=self))
+
+    async def channels(
+        self,
+        model: str,
+        *,
+        layer: str,
+        channels: int | Iterable[int] | None = None,
+        dataset: str | PathLike[str] | None = None,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Channel]:
+        """The channels of a scanned layer; see ``Client.channels``."""
+        token = ""
+        while True:
+            request = exemplar_requests.list_exemplars(model, version, dataset, layer, channels, token)
+            page = await self._unary(self._exemplars.ListExemplars, request, timeout)
+            for channel in exemplar_readers.channels(page):
+                yield channel
+            version, token = page.scan.version, page.next_page_token
+            if not token:
+                return
+
+    async def exemplars(
+        self,
+        model: str,
+        *,
+        layer: str,
+        channel: int,
+        dataset: str | PathLike[str] | None = None,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> tuple[Exemplar, ...]:
+        """A channel's exemplars; see ``Client.exemplars``."""
+        found = self.channels(model, layer=layer, channels=channel, dataset=dataset, version=version, timeout=timeout)
+        return tuple([exemplar async for one in found for exemplar in one.exemplars])
+
+    async def patch(
+        self,
+        model: str,
+        *,
+        layer: str,
+        channel: int,
+        place: int = 0,
+        dataset: str | PathLike[str] | None = None,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        """What the unit of an exemplar saw; see ``Client.patch``."""
+        request = exemplar_requests.patch(model, version, dataset, layer, channel, place)
+        return (await self._unary(self._exemplars.GetPatch, request, timeout)).png
+
+    def project_exemplars(
+        self,
+        model: str,
+        *,
+        layer: str,
+        channels: int | Iterable[int],
+        count: int = 0,
+        policy: PolicyName = "deconvnet",
+        dataset: str | PathLike[str] | None = None,
+        signals: bool = True,
+        patches: bool = True,
+        png: bool = False,
+        contrast: float = CONTRAST,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncStream[ProjectionHeader, ExemplarProjection]:
+        """Projections of exemplars; see ``Client.project_exemplars``. Whatever goes wrong is raised on iteration."""
+        request = exemplar_requests.project(
+            model,
+            version,
+            dataset,
+            layer,
+            channels,
+            count=count,
+            policy=policy,
+            signals=signals,
+            patches=patches,
+            png=png,
+            contrast=contrast,
+        )
+
+        async def begin() -> AsyncCall[exemplar_service_pb2.ProjectExemplarsResponse]:
+            return self._exemplars.ProjectExemplars(request, timeout=self._seconds(timeout), metadata=self._metadata)
+
+        return AsyncStream(AsyncSource(begin, ExemplarReader(), self.target, owner=self))
+
+    def evolution(
+        self,
+        model: str,
+        dataset: str | PathLike[str],
+        *,
+        layer: str,
+        channels: int | Iterable[int],
+        versions: Iterable[int] = (),
+        policy: PolicyName = "deconvnet",
+        signals: bool = True,
+        timeout: float | None = None,
+    ) -> AsyncStream[EvolutionInfo, EvolutionStep | VersionProgress | Settling]:
+        """How features came to be; see ``Client.evolution``. Whatever goes wrong is raised on iteration."""
+        request = exemplar_requests.evolution(
+            model, dataset, layer, channels, versions=versions, policy=policy, signals=signals
+        )
+
+        async def begin() -> AsyncCall[exemplar_service_pb2.TraceEvolutionResponse]:
+            return self._exemplars.TraceEvolution(request, timeout=self._seconds(timeout), metadata=self._metadata)
+
+        return AsyncStream(AsyncSource(begin, EvolutionReader(), self.target, owner=self))
 
     async def close(self) -> None:
         """Closes the connection, cancels what runs, and ends the embedded server where there is one."""

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 
 import typer
 import typer.core
@@ -20,6 +20,7 @@ GROUP = "unpool.commands"
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 _EXTRA_OF_ROOM = {"client": "", "converters": "converters"}
 
+Command: TypeAlias = typer.core.TyperCommand | typer.core.TyperGroup
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Verbs(typer.core.TyperGroup):
     def list_commands(self, ctx: object) -> list[str]:
         return [point.name for point in _entry_points()]
 
-    def get_command(self, ctx: object, cmd_name: str) -> typer.core.TyperCommand | None:
+    def get_command(self, ctx: object, cmd_name: str) -> Command | None:
         return next((_load(point) for point in _entry_points() if point.name == cmd_name), None)
 
 
@@ -86,13 +87,29 @@ def _entry_points() -> list[EntryPoint]:
     return sorted(by_name.values(), key=lambda point: point.name)
 
 
-def _load(point: EntryPoint) -> typer.core.TyperCommand:
+def _load(point: EntryPoint) -> Command:
     extra = _extra(point.module)
     try:
-        verb: Callable[..., object] = expecting(point.load(), extra)
+        verb = point.load()
     except ImportError as error:
         return _command(point.name, _placeholder(error, extra), lenient=True)
-    return _command(point.name, verb)
+    if isinstance(verb, typer.Typer):
+        return _group(point.name, verb, extra)
+    return _command(point.name, expecting(verb, extra))
+
+
+def _group(name: str, verbs: typer.Typer, extra: str) -> typer.core.TyperGroup:
+    """Verbs of one name, such as ``exemplars scan`` and ``exemplars show``."""
+    group = typer.Typer(name=name, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    if verbs.registered_callback is not None and verbs.registered_callback.callback is not None:
+        group.callback()(verbs.registered_callback.callback)
+    for verb in verbs.registered_commands:
+        if verb.callback is not None:
+            group.command(verb.name)(expecting(verb.callback, extra))
+    command = typer.main.get_command(group)
+    if not isinstance(command, typer.core.TyperGroup):
+        raise TypeError(f"the verbs of {name} are no group")
+    return command
 
 
 def _extra(module: str) -> str:

@@ -115,9 +115,10 @@ def _command(path: Path, device: str | None) -> list[str]:
         raise EmbeddedError(
             f"an embedded server needs the server extra ({', '.join(missing)} missing): pip install 'unpool[server]'"
         )
-    # The limit on messages guards a server against strangers, and nobody else reaches this one.
+    # The limit on messages guards a server against strangers, and so do data roots: nobody else reaches this one.
+    data = ["--data", "*"]
     limit = ["--max-message-bytes", str(_MESSAGE_LIMIT)]
-    command = [sys.executable, "-m", "unpool.service", "--models", str(path), *limit]
+    command = [sys.executable, "-m", "unpool.service", "--models", str(path), *limit, *data]
     return [*command, "--device", device] if device else command
 
 

@@ -99,7 +99,7 @@ def classification(response: inspection_service_pb2.ClassifyResponse) -> Classif
         classes=tuple(ClassScore(score.index, score.label, score.score) for score in response.classes),
         probability=response.probability,
         provenance=_provenance(response.provenance),
-        geometry=_geometry(response.geometry),
+        geometry=geometry(response.geometry),
         warnings=tuple(response.warnings),
     )
 
@@ -108,7 +108,7 @@ def capture_header(message: inspection_pb2.CaptureHeader) -> CaptureHeader:
     """The first message of a capture."""
     return CaptureHeader(
         provenance=_provenance(message.provenance),
-        geometry=_geometry(message.geometry),
+        geometry=geometry(message.geometry),
         layers=tuple(captured.name for captured in message.layers),
         warnings=tuple(message.warnings),
     )
@@ -118,7 +118,7 @@ def projection_header(message: inspection_pb2.ProjectHeader) -> ProjectionHeader
     """The first message of a stream of projections."""
     return ProjectionHeader(
         provenance=_provenance(message.provenance),
-        geometry=_geometry(message.geometry),
+        geometry=geometry(message.geometry),
         layer=message.layer,
         alias=message.alias,
         shape=tuple(message.shape),
@@ -185,7 +185,8 @@ def _provenance(message: input_pb2.Provenance) -> Provenance:
     )
 
 
-def _geometry(message: input_pb2.InputGeometry) -> Geometry:
+def geometry(message: input_pb2.InputGeometry) -> Geometry:
+    """The geometry of an input."""
     return Geometry(
         input=message.input,
         plane=tuple(message.plane),

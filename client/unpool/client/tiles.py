@@ -63,7 +63,7 @@ def signal_tile(
         fitted = min(side / drawn.width, side / drawn.height)
         shape = (max(1, round(drawn.width * fitted)), max(1, round(drawn.height * fitted)))
         return _centred(drawn.resize(shape, Image.Resampling.BICUBIC), side)
-    top, left, bottom, right = _place(projection, extent or size(projection), side)
+    top, left, bottom, right = place(projection, extent or size(projection), side)
     zoom = (bottom - top) / drawn.height
     resample = Image.Resampling.NEAREST if zoom >= _BLOCKY_FROM else Image.Resampling.BICUBIC
     return pad_tile(drawn.resize((right - left, bottom - top), resample), (side, side), (top, left))
@@ -107,14 +107,14 @@ def patch_tile(
         min(max(edges[edge], 0.0), float(geometry_size))
         for edge, geometry_size in zip(range(4), (picture.height, picture.width) * 2, strict=True)
     ]
-    place = _place(projection, extent or size(projection), side)
+    placed = place(projection, extent or size(projection), side)
     # Where a border was added around the picture, the box reaches beyond it: the patch then fills a part of its place.
     target = [
         round(
-            place[edge]
+            placed[edge]
             + (inside[edge] - edges[edge])
             / (scale[edge % 2] * max(size(projection)[edge % 2], 1))
-            * (place[edge % 2 + 2] - place[edge % 2])
+            * (placed[edge % 2 + 2] - placed[edge % 2])
         )
         for edge in range(4)
     ]
@@ -129,7 +129,7 @@ def patch_tile(
     return grey
 
 
-def _place(projection: Projection, extent: tuple[int, int], side: int) -> tuple[int, int, int, int]:
+def place(projection: Projection, extent: tuple[int, int], side: int) -> tuple[int, int, int, int]:
     """Pixels (top, left, bottom, right) of the tile that the box fills."""
     pixels = side / max(extent)
     starts, ends = [], []

@@ -1,7 +1,8 @@
 """Frameworks to ONNX: networks become entries of a model repository, checked against the framework they came from.
 
 `convert` exports a PyTorch module or exported program and refuses an export that differs; `take` puts a third party's
-ONNX file in as it is. `unpool.converters.recipes` knows some real models. Nothing here needs the server.
+ONNX file in as it is; `convert_series` makes versions of a training's
+checkpoints. `unpool.converters.recipes` knows some real models. Nothing here needs the server.
 """
 
 from unpool.converters.convert import Progress, Report, Stage, convert, take
@@ -10,10 +11,13 @@ from unpool.converters.errors import ConversionError, ParityError
 from unpool.converters.export import Exporter
 from unpool.converters.parity import OutputParity
 from unpool.converters.preprocessing import ChannelOrder, Preprocessing, Resample
+from unpool.converters.series import checkpoints, convert_series
 
 __all__ = [
     "convert",
     "take",
+    "convert_series",
+    "checkpoints",
     "Entry",
     "Preprocessing",
     "ChannelOrder",

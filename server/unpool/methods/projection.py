@@ -40,6 +40,7 @@ class _Units:
     starts: Floats
     maps: bool
     patterned: bool
+    images: Ints
 
     def __len__(self) -> int:
         return len(self.channels)
@@ -76,6 +77,55 @@ def project(engine: Engine, feeds: Feeds, request: ProjectionRequest) -> Iterato
     units = _choose(layer, engine.model.graph.values[layer.name], capture, request)
     yield _header(engine, layer, to, route, capture, request, len(units))
     yield from _pieces(engine, layer, to, route, capture, units)
+
+
+def project_across(
+    engine: Engine, feeds: Feeds, request: ProjectionRequest, places: Sequence[tuple[int, tuple[int, ...]]]
+) -> Iterator[ProjectionHeader | Projection | None]:
+    """Projects one unit of each of several images, fed at once and walked together.
+
+    Args:
+        engine: a model that takes batches, or one image.
+        feeds: the images.
+        request: the layer, the policy and the start; what it says of channels and positions is not read.
+        places: the unit of each image: channel and position.
+
+    Yields:
+        As ``project``; a projection's index is its image's.
+
+    Raises:
+        NotFoundError: unknown layer or tensor.
+        PreconditionError: the layer is not computed from the sink, or a node on the way cannot be crossed.
+    """
+    layer = engine.model.layers.find(request.layer)
+    to = engine.resolve(request.to, feeds.of)
+    route = engine.route([layer.name], [to], request.policy)
+    taps = (layer.name, layer.rank_name)
+    yield from engine.opening(feeds, route, taps)
+    capture = engine.captured_for(feeds, route, taps)
+    channels = np.array([channel for channel, _ in places], np.int64)
+    positions = np.array([position for _, position in places], np.int64).reshape(len(places), -1)
+    images = np.arange(len(places))
+    value = engine.model.graph.values[layer.name]
+    activations, ranks = (
+        np.array(
+            [_at(capture.values[name], value, i, channel, position) for i, (channel, position) in enumerate(places)],
+            np.float32,
+        )
+        for name in taps
+    )
+    start = _start(request)
+    starts = activations if start is Start.ACTIVATION else np.full_like(activations, 1.0)
+    units = _Units(channels, positions, activations, ranks, starts, False, start is Start.ACTIVATION, images)
+    yield _header(engine, layer, to, route, capture, request, len(units))
+    yield from _pieces(engine, layer, to, route, capture, units)
+
+
+def _at(values: torch.Tensor, value: Value, image: int, channel: int, position: tuple[int, ...]) -> float:
+    """The value of one unit of one image."""
+    rest = iter(position)
+    fixed = {value.batch_axis: image, value.channel_axis: channel}
+    return float(values[tuple(fixed[i] if i in fixed else next(rest) for i in range(values.ndim))])
 
 
 def _header(
@@ -146,7 +196,8 @@ def _choose(layer: Layer, value: Value, capture: Capture, request: ProjectionReq
     if start is Start.VALUE:
         starts = np.full_like(activations, request.start_value)
     patterned = start is Start.ACTIVATION
-    return _Units(asked[which], positions, activations, flat_ranks[which, where], starts, maps, patterned)
+    images = np.zeros(len(which), np.int64)
+    return _Units(asked[which], positions, activations, flat_ranks[which, where], starts, maps, patterned, images)
 
 
 def _pick_channels(request: ProjectionRequest, strongest: Floats) -> Ints:
@@ -195,9 +246,8 @@ def _pieces(
     while done < len(units):
         chosen = np.arange(done, min(done + size, len(units)))
         seed = _seed(layer, capture, units, chosen)
-        images = np.zeros(len(chosen), np.int64)
         seen = capture.geometry.seen(layer.name, seed.boxes, to)
-        for piece in engine.walk(route, capture, {layer.name: seed}, images):
+        for piece in engine.walk(route, capture, {layer.name: seed}, units.images[chosen]):
             if piece is None:
                 yield None
                 continue

@@ -31,6 +31,13 @@ def serve(
         int | None, typer.Option(help="Threads for the numbers; one per core by default.", min=1)
     ] = None,
     load_at_start: Annotated[bool, typer.Option("--load-at-start", help="Load every model before listening.")] = False,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROOT", help="Folder or URI below which data sets may be read; may be repeated."),
+    ] = None,
+    index: Annotated[
+        str | None, typer.Option(metavar="URI", help="Where the indices of scans lie. Default: the user's cache.")
+    ] = None,
     max_models: Annotated[int, typer.Option(help="Models kept loaded while nobody uses them.", min=1)] = 8,
     max_model_bytes: Annotated[
         int | None, typer.Option(help="Bytes of weights kept loaded while nobody uses them.", min=1)
@@ -60,6 +67,8 @@ def serve(
             device=device,
             threads=threads,
             load_at_start=load_at_start,
+            data=tuple(data or ()),
+            index=index,
             max_models=max_models,
             max_model_bytes=max_model_bytes,
             max_message_bytes=max_message_bytes,

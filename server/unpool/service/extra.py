@@ -10,6 +10,7 @@ import typer
 # Another module that cannot be found is a fault of ours and not of the installation.
 _EXTRA = frozenset(
     {
+        "fsspec",
         "grpc_health",
         "grpc_reflection",
         "grpc_status",
@@ -18,6 +19,7 @@ _EXTRA = frozenset(
         "onnx_ir",
         "onnxruntime",
         "onnxscript",
+        "pyarrow",
         "torch",
     }
 )

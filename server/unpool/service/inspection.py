@@ -174,7 +174,7 @@ def _projected(
         else:
             assert header is not None
             completed += 1
-            yield _unit(entry, seen, question, header, item, completed)
+            yield projected_unit(entry, seen, question, header, item, completed)
 
 
 def _header(entry: Entry, seen: Seen, question: ProjectQuestion, header: ProjectionHeader) -> ProjectHeader:
@@ -194,9 +194,10 @@ def _header(entry: Entry, seen: Seen, question: ProjectQuestion, header: Project
     )
 
 
-def _unit(
+def projected_unit(
     entry: Entry, seen: Seen, question: ProjectQuestion, header: ProjectionHeader, found: Projection, completed: int
 ) -> ProjectedUnit:
+    """A projection with what the edge adds: colours in the picture's order, a drawing, its place in the picture."""
     at_input = header.to == seen.geometry.input
     placement = seen.geometry.placement if at_input else None
     preprocessing = entry.preprocessing

@@ -110,12 +110,12 @@ def read_project(request: inspection_service_pb2.ProjectRequest) -> ProjectQuest
             channels=tuple(request.channels),
             top=request.top,
             positions=_positions(request),
-            policy=_policy(request.policy),
+            policy=read_policy(request.policy),
             start=start,
             start_value=value,
             to=request.to or None,
         ),
-        render=_render(request.render) if request.HasField("render") else None,
+        render=read_render(request.render) if request.HasField("render") else None,
         omit_signal=request.omit_signal,
     )
 
@@ -149,7 +149,8 @@ def _tensors(message: input_pb2.NamedTensors) -> TensorsShown:
     return TensorsShown(arrays, message.of or None)
 
 
-def _policy(number: policy_pb2.Policy) -> Policy:
+def read_policy(number: policy_pb2.Policy) -> Policy:
+    """The policy, deconvnet by default."""
     if number == policy_pb2.POLICY_UNSPECIFIED:
         return Policy.DECONVNET
     if number not in POLICIES:
@@ -189,7 +190,8 @@ def _start(request: inspection_service_pb2.ProjectRequest) -> tuple[Start, float
     return start, request.start_value
 
 
-def _render(options: inspection_pb2.RenderOptions) -> Render:
+def read_render(options: inspection_pb2.RenderOptions) -> Render:
+    """How signals become pictures."""
     for field, value in (("gain", options.gain), ("magnitude", options.magnitude)):
         if not math.isfinite(value) or value < 0:
             raise InvalidArgumentError(f"render.{field}", f"is {value}; give a positive number, or 0 for the default")

@@ -11,20 +11,31 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from unpool.exemplars import Roots, default_index
 from unpool.graph.errors import InvalidArgumentError
 from unpool.repository import Repository
 from unpool.service.binding import address, bound
 from unpool.service.describing import ModelHandlers
+from unpool.service.exemplar_servicer import ExemplarServicer
+from unpool.service.exemplars import ExemplarHandlers
 from unpool.service.inspection import InspectionHandlers
 from unpool.service.scheduler import Scheduler
 from unpool.service.servicers import InspectionServicer, ModelServicer
 from unpool.service.settings import ServiceSettings
-from unpool.v1 import inspection_service_pb2, inspection_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
+from unpool.v1 import (
+    exemplar_service_pb2,
+    exemplar_service_pb2_grpc,
+    inspection_service_pb2,
+    inspection_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
 
 _log = logging.getLogger(__name__)
 SERVICES = (
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
     inspection_service_pb2.DESCRIPTOR.services_by_name["InspectionService"].full_name,
+    exemplar_service_pb2.DESCRIPTOR.services_by_name["ExemplarService"].full_name,
 )
 _CONCURRENT_CALLS = 1024
 _CLOSING_SECONDS = 0.1
@@ -38,13 +49,14 @@ class Server:
         settings: how it listens, and what it refuses.
 
     Raises:
-        InvalidArgumentError: an address that it must not or cannot bind.
+        InvalidArgumentError: an address that it must not or cannot bind, or a data root that is not there.
     """
 
     def __init__(self, repository: Repository, settings: ServiceSettings | None = None) -> None:
         self._repository = repository
         self._settings = settings or ServiceSettings()
         wanted = address(self._settings)
+        self._roots = Roots.of(self._settings.data)
         self.scheduler = Scheduler(self._settings.scheduler)
         self._server = grpc.aio.server(options=_options(self._settings), maximum_concurrent_rpcs=_CONCURRENT_CALLS)
         self._started = False
@@ -101,6 +113,13 @@ class Server:
         models = ModelServicer(ModelHandlers(self._repository), self.scheduler, longest=longest)
         handlers = InspectionHandlers(self._repository, pixels=self._settings.pixels)
         inspection = InspectionServicer(handlers, self.scheduler, longest=longest)
+        exemplars = ExemplarServicer(
+            ExemplarHandlers(self._repository, self._roots, self._settings.index or default_index()),
+            self.scheduler,
+            longest=longest,
+            longest_scan=self._settings.longest_scan_seconds,
+        )
+        exemplar_service_pb2_grpc.add_ExemplarServiceServicer_to_server(exemplars, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
         inspection_service_pb2_grpc.add_InspectionServiceServicer_to_server(inspection, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

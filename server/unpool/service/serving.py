@@ -41,6 +41,8 @@ class Serving:
     device: str
     threads: int | None
     load_at_start: bool
+    data: tuple[str, ...]
+    index: str | None
     max_models: int
     max_model_bytes: int | None
     max_message_bytes: int
@@ -64,6 +66,8 @@ def run(serving: Serving) -> int:
         max_message_bytes=serving.max_message_bytes,
         drain_seconds=serving.drain_seconds,
         load_at_start=serving.load_at_start,
+        data=serving.data,
+        index=serving.index,
         scheduler=SchedulerSettings(admitted=serving.max_calls),
     )
     engine = EngineSettings(device=serving.device, threads=serving.threads)

@@ -22,6 +22,9 @@ class ServiceSettings:
         longest_seconds: how long a call without a deadline may take.
         drain_seconds: how long running calls may go on when the server is asked to end.
         load_at_start: load every model before the first call.
+        longest_scan_seconds: how long a scan without a deadline may take; what it committed stays.
+        data: roots below which data sets may be read: folders, URIs, or ``*`` for anywhere.
+        index: URI below which the indices of scans lie; ``None`` is the user's cache.
         scheduler: limits of what runs at once.
     """
 
@@ -34,4 +37,7 @@ class ServiceSettings:
     longest_seconds: float = 3600.0
     drain_seconds: float = 30.0
     load_at_start: bool = False
+    longest_scan_seconds: float = 7 * 86400.0
+    data: tuple[str, ...] = ()
+    index: str | None = None
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)

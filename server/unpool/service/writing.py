@@ -92,8 +92,8 @@ def write_capture(answer: CaptureHeader | CaptureChunk) -> inspection_service_pb
 def write_project(answer: ProjectHeader | ProjectedUnit) -> inspection_service_pb2.ProjectResponse:
     """One message of a stream of projections."""
     if isinstance(answer, ProjectHeader):
-        return inspection_service_pb2.ProjectResponse(header=_project_header(answer))
-    return inspection_service_pb2.ProjectResponse(projection=_projection(answer))
+        return inspection_service_pb2.ProjectResponse(header=write_project_header(answer))
+    return inspection_service_pb2.ProjectResponse(projection=write_projection(answer))
 
 
 def _captured(layer: CapturedLayer) -> inspection_pb2.CapturedLayer:
@@ -107,7 +107,8 @@ def _captured(layer: CapturedLayer) -> inspection_pb2.CapturedLayer:
     )
 
 
-def _project_header(answer: ProjectHeader) -> inspection_pb2.ProjectHeader:
+def write_project_header(answer: ProjectHeader) -> inspection_pb2.ProjectHeader:
+    """What holds for all projections of a stream."""
     request, header = answer.request, answer.header
     positions = request.positions
     return inspection_pb2.ProjectHeader(
@@ -133,7 +134,8 @@ def _project_header(answer: ProjectHeader) -> inspection_pb2.ProjectHeader:
     )
 
 
-def _projection(answer: ProjectedUnit) -> inspection_pb2.Projection:
+def write_projection(answer: ProjectedUnit) -> inspection_pb2.Projection:
+    """One projection."""
     found = answer.projection
     message = inspection_pb2.Projection(
         index=found.index,
