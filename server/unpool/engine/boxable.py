@@ -11,8 +11,8 @@ from unpool.engine.geometry import Geometry
 from unpool.graph.intervals import POINTWISE, Broadcast, Sliding
 from unpool.graph.model import BATCH, CHANNEL, Node
 from unpool.ops import find
-from unpool.ops.geometry import node_geometry, paired, string
 from unpool.ops.geometry import Geometry as Windows
+from unpool.ops.geometry import node_geometry, paired, string
 
 _WINDOWED = frozenset({"Conv", "MaxPool", "AveragePool"})
 _RESHAPING = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})

@@ -94,9 +94,7 @@ class Context:
             return patch
         rows = self.cut(origins, sizes)
         uniform = all((d == d[0]).all() for d in offsets)
-        if uniform and all(
-            d[0] >= 0 and d[0] + n <= size for d, n, size in zip(offsets, extents, sizes, strict=True)
-        ):
+        if uniform and all(d[0] >= 0 and d[0] + n <= size for d, n, size in zip(offsets, extents, sizes, strict=True)):
             boxes = rows.view(units, *sizes, *self._kept_shape)
             inside = tuple(slice(int(d[0]), int(d[0]) + n) for d, n in zip(offsets, extents, strict=True))
             boxes[(slice(None), *inside)].copy_(over)

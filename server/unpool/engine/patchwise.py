@@ -1,8 +1,9 @@
 """The patchwise forward: what windows over an input change, computed on the boxes they touch and nowhere else.
 
-The activations of the whole input are kept. An occluded input differs from it, at every value, only inside the box that the
-window touches (Nakandala, Kumar, Papakonstantinou 2019), so that box alone is computed, its context read from what is kept.
-From some place of the graph on boxes stop paying: there they are laid over whole planes, and ONNX Runtime goes on.
+The activations of the whole input are kept. An occluded input differs from it, at every value, only inside the box that
+the window touches (Nakandala, Kumar, Papakonstantinou 2019), so that box alone is computed, its context read from what
+is kept. From some place of the graph on boxes stop paying: there they are laid over whole planes, and ONNX Runtime goes
+on.
 """
 
 from __future__ import annotations
@@ -123,13 +124,13 @@ class Occlusion:
         values = self._finish(patches, numbers)
         for name, channel in self.maps.items():
             if name not in sums:
-                sums[name] = self._whole_sum(values.pop(name), name, channel)
+                sums[name] = self._whole_sum(values[name], name, channel)
         return Occluded(numbers, {n: v.numpy(force=True) for n, v in values.items()}, sums)
 
     # -- boxes --------------------------------------------------------------------------------------------------------
 
     def _box(self, name: str, numbers: Ints) -> tuple[dict[int, Ints], dict[int, int]]:
-        """The boxes of one value: as large as the largest that is touched, moved into the plane where they stick out."""
+        """The boxes of one value: as large as the largest that is touched, moved into the plane."""
         plane = self.geometry.plane(name)
         origins, sizes = {}, {}
         for s, along in self.dirt.intervals[name].items():

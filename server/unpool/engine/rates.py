@@ -88,7 +88,9 @@ def work(node: Node, geometry: Geometry) -> Work:
             rate = "single"
         return Work(total / places, 0.0, rate, places)
     if node.op_type in ("Gemm", "MatMul") and weight is not None:
-        inner = weight.shape[-1] if node.attributes.get("transB", 0) else weight.shape[-2 if len(weight.shape) > 1 else 0]
+        inner = (
+            weight.shape[-1] if node.attributes.get("transB", 0) else weight.shape[-2 if len(weight.shape) > 1 else 0]
+        )
         return Work(elements * inner / places, 0.0, "product", places)
     read = sum(math.prod(geometry.shapes[i]) for i in node.inputs if i in geometry.shapes)
     return Work(0.0, 4.0 * (elements + read) / places, "dense", places)

@@ -42,7 +42,9 @@ class _Question:
         return tuple(dict.fromkeys([*self.reader.outputs, *([self.map[0]] if self.map else [])]))
 
 
-def occlude(engine: Engine, feeds: Feeds, request: OcclusionRequest) -> Iterator[OcclusionHeader | OcclusionTile | None]:
+def occlude(
+    engine: Engine, feeds: Feeds, request: OcclusionRequest
+) -> Iterator[OcclusionHeader | OcclusionTile | None]:
     """Slides a window over an input and scores what is left.
 
     Args:
@@ -76,7 +78,12 @@ def occlude(engine: Engine, feeds: Feeds, request: OcclusionRequest) -> Iterator
     if request.mode is not Mode.BRUTE_FORCE and question.names:
         maps = {question.map[0]: question.map[2]} if question.map else {}
         stages = engine.occlusion(
-            feeds, occluders, question.names, maps, forced=request.mode is Mode.BOXES, batched=engine.proven_batch(feeds)
+            feeds,
+            occluders,
+            question.names,
+            maps,
+            forced=request.mode is Mode.BOXES,
+            batched=engine.proven_batch(feeds),
         )
         for stage in stages:
             if stage is None:
@@ -200,9 +207,7 @@ def _header(
         stride=grid.stride,
         shape=grid.shape,
         origins=grid.origins,
-        targets=tuple(
-            Scored(t, t.output or "", float(b)) for t, b in zip(question.targets, baselines, strict=True)
-        ),
+        targets=tuple(Scored(t, t.output or "", float(b)) for t, b in zip(question.targets, baselines, strict=True)),
         label_output=question.labels or "",
         label=int(labels[0]) if len(labels) else -1,
         map=summed,

@@ -96,7 +96,7 @@ class OcclusionRequest:
     window: tuple[int, ...]
     stride: tuple[int, ...] = (1,)
     positions: tuple[tuple[int, ...], ...] | None = None
-    fill: Fill = Fill()  # noqa: RUF009  # frozen
+    fill: Fill = Fill()  # frozen
     targets: tuple[Target, ...] = ()
     top: int = 0
     output: str | None = None

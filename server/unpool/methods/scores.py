@@ -16,11 +16,14 @@ _PASSING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "D
 
 
 def scores_output(graph: Graph) -> str | None:
-    """The output that reads as scores: the first with a channel axis and no plane, if any."""
-    for name in graph.outputs:
-        value = graph.values.get(name)
-        if value is not None and value.channel_axis is not None and not value.spatial_axes:
-            return name
+    """The output that reads as scores: the first with a channel axis and no plane; else one with a plane of 1 by 1."""
+    values = [v for n in graph.outputs if (v := graph.values.get(n)) is not None and v.channel_axis is not None]
+    for value in values:
+        if not value.spatial_axes:
+            return value.name
+    for value in values:
+        if value.shape is not None and all(value.shape[p] == 1 for p in value.spatial_axes.values()):
+            return value.name
     return None
 
 

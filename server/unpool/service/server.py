@@ -100,7 +100,7 @@ class Server:
         longest = self._settings.longest_seconds
         models = ModelServicer(ModelHandlers(self._repository), self.scheduler, longest=longest)
         handlers = InspectionHandlers(self._repository, pixels=self._settings.pixels)
-        inspection = InspectionServicer(handlers, self.scheduler, longest=longest)
+        inspection = InspectionServicer(handlers, self.scheduler, longest=longest, positions=self._settings.positions)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
         inspection_service_pb2_grpc.add_InspectionServiceServicer_to_server(inspection, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
