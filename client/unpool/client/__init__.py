@@ -23,6 +23,8 @@ from unpool.client.errors import (
 )
 from unpool.client.inputs import ImageLike
 from unpool.client.listing import Axis, Field, Layer, Model, ModelSummary, ModelVersion, PolicyName, Preprocessing
+from unpool.client.occlusion import OcclusionGrid, OcclusionHeader, OcclusionTile, Region
+from unpool.client.occlusion_streams import AsyncOcclusionStream, OcclusionStream
 from unpool.client.results import (
     Activation,
     CaptureHeader,
@@ -45,6 +47,12 @@ __all__ = [
     "PolicyName",
     "Projection",
     "ProjectionHeader",
+    "OcclusionStream",
+    "AsyncOcclusionStream",
+    "OcclusionGrid",
+    "OcclusionHeader",
+    "OcclusionTile",
+    "Region",
     "Activation",
     "CaptureHeader",
     "Classification",

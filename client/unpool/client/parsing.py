@@ -89,8 +89,8 @@ def classification(response: inspection_service_pb2.ClassifyResponse) -> Classif
         output=response.output,
         classes=tuple(ClassScore(score.index, score.label, score.score) for score in response.classes),
         probability=response.probability,
-        provenance=_provenance(response.provenance),
-        geometry=_geometry(response.geometry),
+        provenance=provenance(response.provenance),
+        geometry=geometry(response.geometry),
         warnings=tuple(response.warnings),
     )
 
@@ -98,8 +98,8 @@ def classification(response: inspection_service_pb2.ClassifyResponse) -> Classif
 def capture_header(message: inspection_pb2.CaptureHeader) -> CaptureHeader:
     """The first message of a capture."""
     return CaptureHeader(
-        provenance=_provenance(message.provenance),
-        geometry=_geometry(message.geometry),
+        provenance=provenance(message.provenance),
+        geometry=geometry(message.geometry),
         layers=tuple(captured.name for captured in message.layers),
         warnings=tuple(message.warnings),
     )
@@ -108,8 +108,8 @@ def capture_header(message: inspection_pb2.CaptureHeader) -> CaptureHeader:
 def projection_header(message: inspection_pb2.ProjectHeader) -> ProjectionHeader:
     """The first message of a stream of projections."""
     return ProjectionHeader(
-        provenance=_provenance(message.provenance),
-        geometry=_geometry(message.geometry),
+        provenance=provenance(message.provenance),
+        geometry=geometry(message.geometry),
         layer=message.layer,
         alias=message.alias,
         shape=tuple(message.shape),
@@ -163,7 +163,8 @@ def _preprocessing(message: input_pb2.Preprocessing) -> Preprocessing:
     return Preprocessing(message.described, tuple(message.steps), _channel_order(message.channel_order))
 
 
-def _provenance(message: input_pb2.Provenance) -> Provenance:
+def provenance(message: input_pb2.Provenance) -> Provenance:
+    """How a result was made."""
     return Provenance(
         model=message.model,
         version=message.version,
@@ -176,7 +177,8 @@ def _provenance(message: input_pb2.Provenance) -> Provenance:
     )
 
 
-def _geometry(message: input_pb2.InputGeometry) -> Geometry:
+def geometry(message: input_pb2.InputGeometry) -> Geometry:
+    """The plane that boxes are counted in."""
     return Geometry(
         input=message.input,
         plane=tuple(message.plane),

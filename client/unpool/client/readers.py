@@ -64,7 +64,7 @@ class ProjectionReader:
         if not self.header:
             raise ServerError("the server sent a projection before the header")
         self._seen += 1
-        return [_projection(response.projection, self.header)]
+        return [projection(response.projection, self.header)]
 
     def finish(self) -> None:
         if not self.header or self._seen != self.header.total:
@@ -123,7 +123,8 @@ class CaptureReader:
         return Activation(captured.name, captured.alias, parsing.axis_roles(captured.roles), values)
 
 
-def _projection(message: inspection_pb2.Projection, header: ProjectionHeader) -> Projection:
+def projection(message: inspection_pb2.Projection, header: ProjectionHeader) -> Projection:
+    """One projection of a stream."""
     return Projection(
         header=header,
         index=message.index,

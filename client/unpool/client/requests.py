@@ -94,7 +94,7 @@ def project(
     """
     if channels is not None and top is not None:
         raise InvalidArgumentError("channels and top go not together: name channels, or ask for the top K", field="top")
-    numbers = _integers(() if channels is None else channels, "channels")
+    numbers = integers(() if channels is None else channels, "channels")
     if channels is not None and not numbers:
         raise InvalidArgumentError("no channel is named; name at least one, or ask for the top K", field="channels")
     if policy not in POLICIES:
@@ -126,7 +126,7 @@ def _positions(
             modes = ", ".join(_MODES)
             raise InvalidArgumentError(f"no positions {positions!r}; one of {modes}, or a list", field="positions")
         return _MODES[positions], []
-    places = [tensor_pb2.Position(index=_integers(place, "positions")) for place in positions]
+    places = [tensor_pb2.Position(index=integers(place, "positions")) for place in positions]
     if not places:
         raise InvalidArgumentError("the list of positions is empty", field="positions")
     return inspection_pb2.POSITION_MODE_EXPLICIT, places
@@ -144,7 +144,8 @@ def _start(start: StartLike) -> tuple[inspection_pb2.Start, float]:
     return inspection_pb2.START_VALUE, float(start)
 
 
-def _integers(values: int | Iterable[int], field: str) -> list[int]:
+def integers(values: int | Iterable[int], field: str) -> list[int]:
+    """One integer or several, as a list; ``field`` is named where one is too large."""
     numbers = [operator.index(v) for v in ([values] if isinstance(values, int | np.integer) else values)]
     if any(abs(number) > _LARGEST for number in numbers):
         raise InvalidArgumentError("a number is too large for any model", field=field)

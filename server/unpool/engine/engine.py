@@ -367,7 +367,7 @@ class Engine:
         """
         geometry = self.geometry(feeds)
         dirt = spread(geometry, feeds.of, occluders.origins, occluders.window)
-        found = split(geometry, feeds.of, dirt, [n for n in names if n not in maps], maps, forced=forced)
+        found = split(geometry, feeds.of, dirt, names, maps, forced=forced)
         if not found.cut.steps:
             return
         yield None

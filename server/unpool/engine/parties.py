@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from unpool.engine.boxes import Ints
 from unpool.engine.dirt import Dirt
@@ -66,9 +67,9 @@ def classes(dirt: Dirt, weights: Mapping[str, float], call: float, calls: int) -
     return best[1]
 
 
-def _split(sizes: np.ndarray[tuple[int, int], np.dtype[np.int64]], cost: Ints | Sequence[float], number: int) -> Ints:
+def _split(sizes: np.ndarray[tuple[int, int], np.dtype[np.int64]], cost: npt.NDArray[np.float64], number: int) -> Ints:
     """Classes of about equally many places, in the order of what they cost; equal places share one."""
-    key = np.asarray(cost) @ sizes
+    key = cost @ sizes
     order = np.argsort(key, kind="stable")
     found = np.zeros(len(key), np.int64)
     for i, part in enumerate(np.array_split(order, min(number, len(order)))):

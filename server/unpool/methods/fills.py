@@ -36,7 +36,7 @@ def filled(array: Array, value: Value, fill: Fill) -> Array:
         case FillKind.TENSOR:
             made = _given(array, fill.tensor)
     if array.dtype.kind in "iu":
-        limits = np.iinfo(array.dtype)
+        limits = np.iinfo(array.dtype.name)
         made = np.clip(np.rint(made.astype(np.float64)), limits.min, limits.max)
     return np.ascontiguousarray(made.astype(array.dtype))
 

@@ -53,12 +53,12 @@ def occlude(
         request: what to hide, and what to score.
 
     Yields:
-        The header, then tiles, the coarsest positions first; ``None`` between two pieces of work, before the header too,
-        when the caller may pause or give up. Every tile equals whole runs on the occluded inputs.
+        The header, then tiles, the coarsest positions first; ``None`` between two pieces of work, before the header
+        too, when the caller may pause or give up. Every tile equals whole runs on the occluded inputs.
 
     Raises:
-        InvalidArgumentError: inputs that the model does not take, a window, stride, position, fill, target or layer that
-            cannot be; the field is named.
+        InvalidArgumentError: inputs that the model does not take, a window, stride, position, fill, target or layer
+            that cannot be; the field is named.
         NotFoundError: no such output or layer.
         ExhaustedError: more positions than the budget.
     """
@@ -80,7 +80,7 @@ def occlude(
         stages = engine.occlusion(
             feeds,
             occluders,
-            question.names,
+            question.reader.outputs,
             maps,
             forced=request.mode is Mode.BOXES,
             batched=engine.proven_batch(feeds),
@@ -160,7 +160,7 @@ def _question(engine: Engine, request: OcclusionRequest, whole: dict[str, Array]
     if request.top and scores is not None:
         row = whole[scores].reshape(-1)
         shape = tuple(n for i, n in enumerate(shapes[scores]) if i != graph.values[scores].batch_axis)
-        for place in np.argsort(-row, kind="stable")[: request.top]:
+        for place in np.argsort(-row.astype(np.float64), kind="stable")[: request.top]:
             found = Target.element(*(int(i) for i in np.unravel_index(place, shape)), output=scores)
             targets += [found] if found not in targets else []
     reader = Reader(graph, shapes, targets, labels, probability=request.probability)

@@ -119,8 +119,9 @@ def _header(
         value = graph.values[scored.output]
         single = all(b == a + 1 for a, b in zip(scored.target.lower, scored.target.upper, strict=True))
         axes = [i for i in range(len(value.axes)) if i != value.batch_axis]
-        is_class = single and scored.output == found.label_output and value.channel_axis in axes
-        indices.append(scored.target.lower[axes.index(value.channel_axis)] if is_class else -1)
+        channel = value.channel_axis
+        is_class = single and scored.output == found.label_output and channel is not None
+        indices.append(scored.target.lower[axes.index(channel)] if is_class and channel is not None else -1)
     return OccludeHeader(
         provenance=provenance,
         geometry=seen.geometry,

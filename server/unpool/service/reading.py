@@ -121,6 +121,7 @@ def read_project(request: inspection_service_pb2.ProjectRequest) -> ProjectQuest
 
 
 def read_shown(has_input: bool, shown: input_pb2.Input) -> Shown:
+    """What is shown: a picture, a tensor, or several."""
     given = [name for name in ("picture", "tensor", "tensors") if has_input and shown.HasField(name)]
     if len(given) > 1:
         raise InvalidArgumentError(f"input.{given[1]}", f"is given beside input.{given[0]}; give one of them")
