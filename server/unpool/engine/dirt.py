@@ -9,7 +9,7 @@ import numpy as np
 
 from unpool.engine.boxes import Ints
 from unpool.engine.geometry import Geometry
-from unpool.graph.intervals import Intervals
+from unpool.graph.intervals import POINTWISE, Intervals
 from unpool.graph.model import Node
 
 
@@ -83,10 +83,12 @@ def _behind(
             window = windows.get(s)
             if window is None or s not in found[name]:
                 along = Intervals(np.zeros(count, np.int64), np.full(count, extent, np.int64))
+            elif window == POINTWISE and geometry.plane(name)[s] == extent:
+                along = found[name][s]
             else:
                 along = window.outputs_of(found[name][s]).clip(extent)
                 along = Intervals(along.lower, np.maximum(along.lower, along.upper))
-            joined = along if joined is None else joined.union(along)
+            joined = along if joined is None or joined is along else joined.union(along)
         assert joined is not None
         result[s] = joined
     return result

@@ -26,7 +26,7 @@ from unpool.engine.parties import classes
 from unpool.engine.patchwise import Occlusion
 from unpool.engine.plan import Plan, Route, route
 from unpool.engine.policies import Policy
-from unpool.engine.rates import BOXES, work
+from unpool.engine.rates import party_seconds, work
 from unpool.engine.recent import Recent
 from unpool.engine.sessions import shape_name, switch_name
 from unpool.engine.settings import EngineSettings
@@ -384,7 +384,7 @@ class Engine:
             kept={name: kept.values[name] for name in found.kept},
             weights=self.weights,
             maps=maps,
-            classes=classes(dirt, found.weights, BOXES.call, len(found.cut.steps)),
+            classes=classes(dirt, found.weights, sum(party_seconds(n, geometry) for n, _ in found.cut.steps)),
             tail=tail,
             batch=wide,
             batched=batched,

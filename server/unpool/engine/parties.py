@@ -15,7 +15,7 @@ _MOST = 12
 """Classes along an axis that are tried."""
 
 
-def classes(dirt: Dirt, weights: Mapping[str, float], call: float, calls: int) -> dict[int, Ints]:
+def classes(dirt: Dirt, weights: Mapping[str, float], party: float) -> dict[int, Ints]:
     """Sorts the places of each axis into classes, so that positions of one class along every axis make a party.
 
     A party's boxes are as large as its largest: many classes waste nothing on positions near a border, few classes
@@ -24,8 +24,7 @@ def classes(dirt: Dirt, weights: Mapping[str, float], call: float, calls: int) -
     Args:
         dirt: what windows touch.
         weights: value name -> seconds for one place of its plane.
-        call: seconds for one call.
-        calls: calls for one party.
+        party: seconds that a party takes, however many positions it has.
 
     Returns:
         Spatial index -> class of every place, int64 (places,).
@@ -60,7 +59,7 @@ def classes(dirt: Dirt, weights: Mapping[str, float], call: float, calls: int) -
             waste *= sum(largest) / ideal
         work = float(np.mean(cost[axes[0]] @ sizes[axes[0]])) * positions
         parties = min(math.prod(int(c.max()) + 1 for c in chosen.values()), positions)
-        total = work * waste + call * calls * parties
+        total = work * waste + party * parties
         if best is None or total < best[0]:
             best = total, chosen
     assert best is not None

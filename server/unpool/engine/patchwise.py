@@ -12,6 +12,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from unpool.engine.boxable import Boxable, How
 from unpool.engine.boxes import Ints
 from unpool.engine.context import Context, Patch
 from unpool.engine.dirt import Dirt
+from unpool.engine.fusing import Step, bounded, fused
 from unpool.engine.geometry import Geometry
 from unpool.engine.occluders import Occluded, Occluders, repeated
 from unpool.engine.parties import parties
@@ -31,6 +33,11 @@ from unpool.ops import run
 
 Tail = Callable[[Mapping[str, Array]], dict[str, Tensor]]
 """Runs the rest of the graph: values at the cut -> values that are wanted."""
+
+
+_CONV = {1: torch.nn.functional.conv1d, 2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
+_MOST = 64
+"""The most positions that are run on boxes at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +59,16 @@ class Cut:
     given: tuple[str, ...]
     rest: tuple[str, ...]
     still: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Front:
+    """What boxes gave for some positions: wanted values, values at the cut, sums of maps."""
+
+    numbers: Ints
+    given: Mapping[str, Array]
+    changed: Mapping[str, Array]
+    sums: Mapping[str, np.ndarray[tuple[int], np.dtype[np.float64]]]
 
 
 @dataclass(eq=False)
@@ -89,9 +106,15 @@ class Occlusion:
     piece_bytes: int
     boxed: float
     saved: float
+    _boxes: dict[tuple[int, int, int], tuple[Ints, int]] = field(default_factory=dict)
     _contexts: dict[tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...], float], Context] = field(
         default_factory=dict
     )
+
+    @cached_property
+    def _steps(self) -> tuple[Step, ...]:
+        visible = {*self.cut.changed, *self.cut.given, *self.maps, *self.kept}
+        return fused(self.cut.steps, self.geometry.graph, self.weights, visible)
 
     def run(self, numbers: Ints) -> Iterator[Occluded | None]:
         """Runs some positions.
@@ -102,30 +125,62 @@ class Occlusion:
         Yields:
             What they gave, in pieces and in any order; ``None`` between two pieces of work.
         """
+        waiting: list[_Front] = []
         for party in parties(self.dirt, self.classes, numbers):
             size = self._most(party)
             for first in range(0, len(party), size):
-                chosen = party[first : first + size]
+                waiting.append(self._front(party[first : first + size]))
                 yield None
-                yield self._piece(chosen)
+                # The rest of the graph takes positions of several parties at once: its weights are read once for all.
+                if self.tail is None or sum(len(w.numbers) for w in waiting) >= self.batch:
+                    yield self._behind(waiting)
+                    waiting = []
+        if waiting:
+            yield self._behind(waiting)
 
     @torch.no_grad()
-    def _piece(self, numbers: Ints) -> Occluded:
+    def _front(self, numbers: Ints) -> _Front:
+        """What boxes give, laid over whole planes where the graph is cut."""
+        self._boxes.clear()
         patches = {self.occluders.of: self._entry(numbers)}
         sums: dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
         last = self._last
-        for i, (node, how) in enumerate(self.cut.steps):
-            patches.update(self._step(node, how, patches, numbers))
-            for name in node.outputs:
+        for i, step in enumerate(self._steps):
+            patches.update(self._step(step, patches, numbers))
+            for name in step.outputs:
                 if name in self.maps:
                     sums[name] = self._sum(name, patches[name])
             for name in last.get(i, ()):
                 patches.pop(name, None)
-        values = self._finish(patches, numbers)
+        units = len(numbers)
+        given = {name: self._whole(name, patches, units).numpy(force=True) for name in self.cut.given}
+        changed = {n: self._whole(n, patches, units).contiguous().numpy(force=True) for n in self.cut.changed}
+        return _Front(numbers, given, changed if self.tail is not None else {}, sums)
+
+    @torch.no_grad()
+    def _behind(self, fronts: Sequence[_Front]) -> Occluded:
+        """What the rest of the graph makes of them."""
+        numbers = np.concatenate([f.numbers for f in fronts])
+        units = len(numbers)
+        values = {name: self._together(name, [f.given[name] for f in fronts]) for name in self.cut.given}
+        for name in self.cut.still:
+            values[name] = repeated(self.kept[name].numpy(force=True), self.geometry.value(name), units)
+        if self.tail is not None:
+            feeds = {name: self._together(name, [f.changed[name] for f in fronts]) for name in self.cut.changed}
+            for name in self.cut.fixed:
+                feeds[name] = repeated(self.kept[name].numpy(force=True), self.geometry.value(name), units)
+            parts = [self.tail(part) for part in self._split(feeds, units)]
+            for name in self.cut.rest:
+                values[name] = self._together(name, [p[name].numpy(force=True) for p in parts])
+        sums = {name: np.concatenate([f.sums[name] for f in fronts]) for name in self.maps if name in fronts[0].sums}
         for name, channel in self.maps.items():
             if name not in sums:
                 sums[name] = self._whole_sum(values[name], name, channel)
-        return Occluded(numbers, {n: v.numpy(force=True) for n, v in values.items()}, sums)
+        return Occluded(numbers, values, sums)
+
+    def _together(self, name: str, parts: Sequence[Array]) -> Array:
+        axis = self.geometry.value(name).batch_axis
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis or 0)
 
     # -- boxes --------------------------------------------------------------------------------------------------------
 
@@ -134,23 +189,28 @@ class Occlusion:
         plane = self.geometry.plane(name)
         origins, sizes = {}, {}
         for s, along in self.dirt.intervals[name].items():
-            rows = self.dirt.rows[s][numbers] if s in self.dirt.rows else np.zeros(len(numbers), np.int64)
-            lower, upper = along.lower[rows], along.upper[rows]
-            sizes[s] = max(1, int((upper - lower).max()))
-            origins[s] = np.minimum(lower, plane[s] - sizes[s])
+            # Values that work place by place share one interval.
+            key = (s, id(along), plane[s])
+            if key not in self._boxes:
+                rows = self.dirt.rows[s][numbers] if s in self.dirt.rows else np.zeros(len(numbers), np.int64)
+                lower, upper = along.lower[rows], along.upper[rows]
+                size = max(1, int((upper - lower).max()))
+                self._boxes[key] = np.minimum(lower, plane[s] - size), size
+            origins[s], sizes[s] = self._boxes[key]
         return origins, sizes
 
     def _most(self, party: Ints) -> int:
         """How many positions of a party are run at once."""
+        self._boxes.clear()
         largest = 1
-        for node, _ in self.cut.steps:
-            for name in (*node.inputs, *node.outputs):
+        for step in self._steps:
+            for name in (*step.node.inputs, *step.outputs):
                 if name in self.dirt.intervals and name in self.geometry.shapes:
                     shape = self.geometry.shapes[name]
                     _, sizes = self._box(name, party)
                     area = math.prod(sizes.values()) / max(1, math.prod(self.geometry.plane(name).values()))
                     largest = max(largest, int(math.prod(shape) * area * 4))
-        return max(1, min(self.piece_bytes // largest, self.batch))
+        return max(1, min(self.piece_bytes // largest, _MOST))
 
     def _entry(self, numbers: Ints) -> Patch:
         """What stands in the windows."""
@@ -184,14 +244,15 @@ class Occlusion:
     def _device(self) -> torch.device:
         return next(iter(self.kept.values())).device
 
-    def _step(self, node: Node, how: Boxable, patches: Mapping[str, Patch], numbers: Ints) -> dict[str, Patch]:
-        """One node on boxes."""
+    def _step(self, step: Step, patches: Mapping[str, Patch], numbers: Ints) -> dict[str, Patch]:
+        """One step on boxes."""
+        node, how = step.node, step.how
         output = next(o for o in node.outputs if o)
         origins, sizes = self._box(output, numbers)
         try:
             match how.how:
                 case How.WINDOW | How.PAD:
-                    results = self._through_window(node, how, patches[node.inputs[0]], origins, sizes, len(numbers))
+                    results = self._through_window(step, patches[node.inputs[0]], origins, sizes, len(numbers))
                 case How.RESHAPE:
                     touched = next(i for i in node.inputs if i in patches)
                     brought = self._brought(touched, patches[touched], origins, sizes)
@@ -201,7 +262,9 @@ class Occlusion:
                     results = run(node, inputs)
         except (NotImplementedError, TypeError) as error:
             raise PreconditionError(f"{node} cannot be run on boxes: {error}", node=node.name) from error
-        return {name: Patch(r, origins) for name, r in zip(node.outputs, results, strict=False) if name}
+        if step.bounds:
+            results = (bounded(results[0], step.bounds),)
+        return {name: Patch(r, origins) for name, r in zip(step.outputs, results, strict=False) if name}
 
     def _shape(self, name: str, sizes: Mapping[int, int], units: int) -> tuple[int, ...]:
         value = self.geometry.value(name)
@@ -248,14 +311,14 @@ class Occlusion:
 
     def _through_window(
         self,
-        node: Node,
-        how: Boxable,
+        step: Step,
         patch: Patch,
         origins: Mapping[int, Ints],
         sizes: Mapping[int, int],
         units: int,
     ) -> tuple[Tensor, ...]:
         """Convolution, pooling or padding: the inputs of the boxes, with the padding that the plane has there."""
+        node, how = step.node, step.how
         name, known = node.inputs[0], how.windows
         assert known is not None
         value = self.geometry.value(name)
@@ -277,10 +340,11 @@ class Occlusion:
         x = context.fill(begins, extents, patch.value, at)
         if how.how is How.PAD:
             return (x,)
+        if step.weight is not None:
+            return (_convolved(step, x),)
         bare = {k: v for k, v in node.attributes.items() if k not in ("pads", "auto_pad", "ceil_mode")}
         bare.pop("count_include_pad", None)
-        constants = [self.weights[i] if i else None for i in node.inputs[1:]]
-        (y,) = run(dataclasses.replace(node, attributes=bare), [x, *constants])
+        (y,) = run(dataclasses.replace(node, attributes=bare), [x])
         if node.op_type == "AveragePool":
             y = y * self._shares(node, how, starts, y).to(y.device)
         return (y,)
@@ -304,35 +368,15 @@ class Occlusion:
 
     # -- behind the boxes ---------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def _last(self) -> dict[int, list[str]]:
         """Step -> values that nothing reads behind it."""
-        uses = {n: i for i, (node, _) in enumerate(self.cut.steps) for n in (*node.inputs, *node.outputs) if n}
+        uses = {n: i for i, step in enumerate(self._steps) for n in (*step.node.inputs, *step.outputs) if n}
         found: dict[int, list[str]] = {}
         for name, i in uses.items():
             if name not in self.cut.changed and name not in self.cut.given:
                 found.setdefault(i, []).append(name)
         return found
-
-    def _finish(self, patches: Mapping[str, Patch], numbers: Ints) -> dict[str, Tensor]:
-        """Whole planes at the cut, and what ONNX Runtime makes of them."""
-        units = len(numbers)
-        values = {name: self._whole(name, patches, units) for name in self.cut.given}
-        for name in self.cut.still:
-            value = self.geometry.value(name)
-            values[name] = torch.from_numpy(repeated(self.kept[name].numpy(force=True), value, units))
-        if self.tail is None:
-            return values
-        feeds: dict[str, Array] = {}
-        for name in self.cut.changed:
-            feeds[name] = self._whole(name, patches, units).contiguous().numpy(force=True)
-        for name in self.cut.fixed:
-            feeds[name] = repeated(self.kept[name].numpy(force=True), self.geometry.value(name), units)
-        parts = [self.tail(f) for f in self._split(feeds, units)]
-        for name in self.cut.rest:
-            axis = self.geometry.value(name).batch_axis
-            values[name] = parts[0][name] if len(parts) == 1 else torch.cat([p[name] for p in parts], axis or 0)
-        return values
 
     def _split(self, feeds: Mapping[str, Array], units: int) -> Iterator[dict[str, Array]]:
         """Feeds that the rest of the graph takes at once: all of them, or one by one."""
@@ -368,12 +412,24 @@ class Occlusion:
         found: np.ndarray[tuple[int], np.dtype[np.float64]] = (kept.sum() - before + after).numpy(force=True)
         return found
 
-    def _whole_sum(self, values: Tensor, name: str, channel: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _whole_sum(self, values: Array, name: str, channel: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         value = self.geometry.value(name)
         assert value.channel_axis is not None
         assert value.batch_axis is not None
-        chosen = values.narrow(value.channel_axis, channel, 1).movedim(value.batch_axis, 0)
-        found: np.ndarray[tuple[int], np.dtype[np.float64]] = (
-            chosen.reshape(chosen.shape[0], -1).double().sum(1).numpy(force=True)
-        )
+        chosen = np.moveaxis(np.take(values, [channel], value.channel_axis), value.batch_axis, 0)
+        found: np.ndarray[tuple[int], np.dtype[np.float64]] = chosen.reshape(len(chosen), -1).sum(1, dtype=np.float64)
         return found
+
+
+def _convolved(step: Step, x: Tensor) -> Tensor:
+    """A convolution without padding; one of 1 by 1 is a matrix product, sooner on few places."""
+    weight, node = step.weight, step.node
+    assert weight is not None
+    assert step.how.windows is not None
+    strides, dilations = step.how.windows.strides, step.how.windows.dilations
+    group = node.attributes.get("group", 1)
+    assert isinstance(group, int)
+    if x.ndim == 4 and group == 1 and tuple(weight.shape[2:]) == (1, 1):
+        rows = x.permute(0, 2, 3, 1)[:, :: strides[0], :: strides[1]]
+        return torch.nn.functional.linear(rows, weight.flatten(1), step.bias).permute(0, 3, 1, 2)
+    return _CONV[x.ndim - 2](x, weight, step.bias, strides, 0, dilations, group)

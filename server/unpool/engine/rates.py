@@ -14,6 +14,8 @@ from unpool.engine.geometry import Geometry
 from unpool.graph.model import Node
 
 _FEW = 4
+_ORDERED = 10e9
+"""Bytes of weights that a backend brings into its own order in a second, at every call."""
 
 
 @dataclass(frozen=True)
@@ -103,3 +105,11 @@ def whole_seconds(node: Node, geometry: Geometry) -> float:
     if node.op_type in _FUSED:
         return 0.0
     return PLANES.call + found.seconds(PLANES, found.places)
+
+
+def party_seconds(node: Node, geometry: Geometry) -> float:
+    """What a node takes on boxes however many there are: the call, and weights brought into the backend's order."""
+    weight = geometry.graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+    if node.op_type != "Conv" or weight is None:
+        return BOXES.call
+    return BOXES.call + 4.0 * math.prod(weight.shape) / _ORDERED

@@ -86,7 +86,9 @@ class Reader:
         """The strongest classes, int64 (count,); empty where no output tells them."""
         if self._labels is None:
             return np.zeros(0, np.int64)
-        return np.argmax(_first(self._values[self._labels], found[self._labels], count).reshape(count, -1), 1)
+        rows = _first(self._values[self._labels], found[self._labels], count).reshape(count, -1)
+        strongest: npt.NDArray[np.int64] = rows.argmax(1).astype(np.int64)
+        return strongest
 
     def _examples(self, name: str, values: Array, count: int) -> Floats:
         value = self._values[name]
