@@ -430,6 +430,6 @@ def _convolved(step: Step, x: Tensor) -> Tensor:
     group = node.attributes.get("group", 1)
     assert isinstance(group, int)
     if x.ndim == 4 and group == 1 and tuple(weight.shape[2:]) == (1, 1):
-        rows = x.permute(0, 2, 3, 1)[:, :: strides[0], :: strides[1]]
+        rows = x.permute(0, 2, 3, 1)[:, :: strides[0], :: strides[1]].contiguous()
         return torch.nn.functional.linear(rows, weight.flatten(1), step.bias).permute(0, 3, 1, 2)
     return _CONV[x.ndim - 2](x, weight, step.bias, strides, 0, dilations, group)

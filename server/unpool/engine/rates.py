@@ -41,8 +41,8 @@ class Rates:
     call: float
 
 
-BOXES = Rates(dense=84e9, narrow=40e9, single=82e9, grouped=17e9, product=40e9, bytes=12e9, call=15e-6)
-PLANES = Rates(dense=88e9, narrow=20e9, single=62e9, grouped=9e9, product=40e9, bytes=12e9, call=3e-6)
+BOXES = Rates(dense=150e9, narrow=60e9, single=130e9, grouped=22e9, product=60e9, bytes=10e9, call=60e-6)
+PLANES = Rates(dense=210e9, narrow=45e9, single=180e9, grouped=40e9, product=60e9, bytes=12e9, call=5e-6)
 _FUSED = frozenset({"Relu", "Clip", "BatchNormalization", "LeakyRelu", "Identity", "Dropout"})
 """What ONNX Runtime does on the way while it convolves."""
 
