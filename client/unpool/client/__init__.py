@@ -44,6 +44,8 @@ from unpool.client.listing import (
     PolicyName,
     Preprocessing,
 )
+from unpool.client.occlusion import OcclusionGrid, OcclusionHeader, OcclusionTile, Region
+from unpool.client.occlusion_streams import AsyncOcclusionStream, OcclusionStream
 from unpool.client.results import (
     Activation,
     CaptureHeader,
@@ -67,6 +69,12 @@ __all__ = [
     "PolicyName",
     "Projection",
     "ProjectionHeader",
+    "OcclusionStream",
+    "AsyncOcclusionStream",
+    "OcclusionGrid",
+    "OcclusionHeader",
+    "OcclusionTile",
+    "Region",
     "Activation",
     "CaptureHeader",
     "Classification",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 import numpy.typing as npt
 
-from unpool.client import errors, exemplar_readers, exemplar_requests, parsing, requests
+from unpool.client import errors, exemplar_readers, exemplar_requests, occlusion_requests, parsing, requests
 from unpool.client.async_streams import AsyncCall, AsyncSource, AsyncStream
 from unpool.client.embedded import EmbeddedServer
 from unpool.client.exemplar_readers import EvolutionReader, ExemplarReader, ScanReader
@@ -31,6 +31,10 @@ from unpool.client.exemplars import (
 )
 from unpool.client.inputs import ImageLike, build_input
 from unpool.client.listing import Layer, Model, ModelSummary, PolicyName
+from unpool.client.occlusion import TargetLike
+from unpool.client.occlusion_reader import OcclusionReader
+from unpool.client.occlusion_requests import FillLike, ModeName
+from unpool.client.occlusion_streams import AsyncOcclusionStream
 from unpool.client.readers import CaptureReader, ProjectionReader
 from unpool.client.requests import PositionsLike, StartLike
 from unpool.client.results import CONTRAST, Activation, CaptureHeader, Classification, Projection, ProjectionHeader
@@ -42,6 +46,7 @@ from unpool.v1 import (
     inspection_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    occlusion_pb2,
 )
 
 ResponseT = TypeVar("ResponseT")
@@ -326,6 +331,55 @@ class AsyncClient:
             return self._exemplars.TraceEvolution(request, timeout=self._seconds(timeout), metadata=self._metadata)
 
         return AsyncStream(AsyncSource(begin, EvolutionReader(), self.target, owner=self))
+
+    def occlude(
+        self,
+        model: str,
+        image: ImageLike | None = None,
+        *,
+        window: int | Sequence[int],
+        stride: int | Sequence[int] | None = None,
+        positions: Sequence[int | Sequence[int]] | None = None,
+        fill: FillLike = None,
+        targets: TargetLike | Iterable[TargetLike] = (),
+        top: int | None = None,
+        output: str | None = None,
+        probability: bool = False,
+        layer: str | None = None,
+        projection: bool = False,
+        mode: ModeName = "auto",
+        only: Iterable[int] | None = None,
+        tensor: npt.ArrayLike | None = None,
+        inputs: Mapping[str, npt.ArrayLike] | None = None,
+        of: str | None = None,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncOcclusionStream:
+        """What hiding each place of an input costs; see ``Client.occlude``. What goes wrong is raised on iteration."""
+        asked = occlusion_requests.listed(targets)
+
+        async def begin() -> AsyncCall[occlusion_pb2.OccludeResponse]:
+            request = occlusion_requests.occlude(
+                model,
+                version,
+                await asyncio.to_thread(build_input, image, tensor, inputs, of),
+                window=window,
+                stride=stride,
+                positions=positions,
+                fill=fill,
+                targets=asked,
+                top=top,
+                output=output,
+                probability=probability,
+                layer=layer,
+                projection=projection,
+                mode=mode,
+                only=only,
+            )
+            return self._inspection.Occlude(request, timeout=self._seconds(timeout), metadata=self._metadata)
+
+        reader = OcclusionReader(asked)
+        return AsyncOcclusionStream(AsyncSource(begin, reader, self.target, owner=self), reader)
 
     async def close(self) -> None:
         """Closes the connection, cancels what runs, and ends the embedded server where there is one."""

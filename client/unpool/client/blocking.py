@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import TypeVar
 import grpc
 import numpy.typing as npt
 
-from unpool.client import errors, exemplar_readers, exemplar_requests, parsing, requests
+from unpool.client import errors, exemplar_readers, exemplar_requests, occlusion_requests, parsing, requests
 from unpool.client.embedded import EmbeddedServer
 from unpool.client.exemplar_readers import EvolutionReader, ExemplarReader, ScanReader
 from unpool.client.exemplars import (
@@ -27,6 +27,10 @@ from unpool.client.exemplars import (
 )
 from unpool.client.inputs import ImageLike, build_input
 from unpool.client.listing import Layer, Model, ModelSummary, PolicyName
+from unpool.client.occlusion import TargetLike
+from unpool.client.occlusion_reader import OcclusionReader
+from unpool.client.occlusion_requests import FillLike, ModeName
+from unpool.client.occlusion_streams import OcclusionStream
 from unpool.client.readers import CaptureReader, ProjectionReader
 from unpool.client.requests import PositionsLike, StartLike
 from unpool.client.results import CONTRAST, Activation, CaptureHeader, Classification, Projection, ProjectionHeader
@@ -453,6 +457,83 @@ class Client:
         )
         call = self._exemplars.TraceEvolution(request, timeout=self._seconds(timeout), metadata=self._metadata)
         return Stream(Source(call, EvolutionReader(), self.target, owner=self))
+
+    def occlude(
+        self,
+        model: str,
+        image: ImageLike | None = None,
+        *,
+        window: int | Sequence[int],
+        stride: int | Sequence[int] | None = None,
+        positions: Sequence[int | Sequence[int]] | None = None,
+        fill: FillLike = None,
+        targets: TargetLike | Iterable[TargetLike] = (),
+        top: int | None = None,
+        output: str | None = None,
+        probability: bool = False,
+        layer: str | None = None,
+        projection: bool = False,
+        mode: ModeName = "auto",
+        only: Iterable[int] | None = None,
+        tensor: npt.ArrayLike | None = None,
+        inputs: Mapping[str, npt.ArrayLike] | None = None,
+        of: str | None = None,
+        version: int | None = None,
+        timeout: float | None = None,
+    ) -> OcclusionStream:
+        """What hiding each place of an input costs: tiles of a grid, coarse first, then ever finer.
+
+        Args:
+            model: its name.
+            image: as for ``classify``, and so are ``tensor``, ``inputs`` and ``of``; of several inputs the looked-at
+                one is hidden in part.
+            window: extent of the window, one number or one per spatial axis, in elements of the input.
+            stride: steps between windows, which begin at ``range(0, size - window + 1, stride)``; ``None`` is half a
+                window.
+            positions: instead, where windows begin, one index per spatial axis each.
+            fill: what stands in the window; ``None`` is the mean that the preprocessing subtracts.
+            targets: what is scored: classes by index or label, or a ``Region`` of an output.
+            top: how many of the strongest classes are scored beside; without targets and layer, one.
+            output: the output that gives classes; ``None`` is the first with classes.
+            probability: apply softmax to logits.
+            layer: sum up the strongest feature map of this layer, too.
+            projection: give that map's projection from the whole input as well.
+            mode: ``"auto"``, ``"boxes"`` or ``"brute force"``; all give the same up to rounding.
+            only: numbers of positions, such as ``OcclusionGrid.missing``; ``None`` is all.
+            tensor: see ``classify``.
+            inputs: see ``classify``.
+            of: see ``classify``.
+            version: which version; ``None`` is the highest that can be served.
+            timeout: seconds that the whole stream may take.
+
+        Returns:
+            An iterator of tiles with ``.header``, ``.grid()``, ``.so_far()`` and ``.close()``.
+
+        Raises:
+            UnpoolError: the question cannot be asked; on iteration, the call failed.
+            OSError: a path that cannot be read.
+        """
+        asked = occlusion_requests.listed(targets)
+        request = occlusion_requests.occlude(
+            model,
+            version,
+            build_input(image, tensor, inputs, of),
+            window=window,
+            stride=stride,
+            positions=positions,
+            fill=fill,
+            targets=asked,
+            top=top,
+            output=output,
+            probability=probability,
+            layer=layer,
+            projection=projection,
+            mode=mode,
+            only=only,
+        )
+        call = self._inspection.Occlude(request, timeout=self._seconds(timeout), metadata=self._metadata)
+        reader = OcclusionReader(asked)
+        return OcclusionStream(Source(call, reader, self.target, owner=self), reader)
 
     def close(self) -> None:
         """Closes the connection, cancels what runs, and ends the embedded server where there is one."""

@@ -98,7 +98,7 @@ def classification(response: inspection_service_pb2.ClassifyResponse) -> Classif
         output=response.output,
         classes=tuple(ClassScore(score.index, score.label, score.score) for score in response.classes),
         probability=response.probability,
-        provenance=_provenance(response.provenance),
+        provenance=provenance(response.provenance),
         geometry=geometry(response.geometry),
         warnings=tuple(response.warnings),
     )
@@ -107,7 +107,7 @@ def classification(response: inspection_service_pb2.ClassifyResponse) -> Classif
 def capture_header(message: inspection_pb2.CaptureHeader) -> CaptureHeader:
     """The first message of a capture."""
     return CaptureHeader(
-        provenance=_provenance(message.provenance),
+        provenance=provenance(message.provenance),
         geometry=geometry(message.geometry),
         layers=tuple(captured.name for captured in message.layers),
         warnings=tuple(message.warnings),
@@ -117,7 +117,7 @@ def capture_header(message: inspection_pb2.CaptureHeader) -> CaptureHeader:
 def projection_header(message: inspection_pb2.ProjectHeader) -> ProjectionHeader:
     """The first message of a stream of projections."""
     return ProjectionHeader(
-        provenance=_provenance(message.provenance),
+        provenance=provenance(message.provenance),
         geometry=geometry(message.geometry),
         layer=message.layer,
         alias=message.alias,
@@ -172,7 +172,8 @@ def _preprocessing(message: input_pb2.Preprocessing) -> Preprocessing:
     return Preprocessing(message.described, tuple(message.steps), _channel_order(message.channel_order))
 
 
-def _provenance(message: input_pb2.Provenance) -> Provenance:
+def provenance(message: input_pb2.Provenance) -> Provenance:
+    """How a result was made."""
     return Provenance(
         model=message.model,
         version=message.version,

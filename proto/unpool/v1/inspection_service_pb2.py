@@ -24,29 +24,30 @@ _sym_db = _symbol_database.Default()
 
 from unpool.v1 import input_pb2 as unpool_dot_v1_dot_input__pb2
 from unpool.v1 import inspection_pb2 as unpool_dot_v1_dot_inspection__pb2
+from unpool.v1 import occlusion_pb2 as unpool_dot_v1_dot_occlusion__pb2
 from unpool.v1 import policy_pb2 as unpool_dot_v1_dot_policy__pb2
 from unpool.v1 import tensor_pb2 as unpool_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"unpool/v1/inspection_service.proto\x12\tunpool.v1\x1a\x15unpool/v1/input.proto\x1a\x1aunpool/v1/inspection.proto\x1a\x16unpool/v1/policy.proto\x1a\x16unpool/v1/tensor.proto\"\x8b\x01\n\x0f\x43lassifyRequest\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.unpool.v1.ModelSpec\x12\x1f\n\x05input\x18\x02 \x01(\x0b\x32\x10.unpool.v1.Input\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x0e\n\x06output\x18\x04 \x01(\t\x12\x13\n\x0bprobability\x18\x05 \x01(\x08\"\xc8\x01\n\x10\x43lassifyResponse\x12)\n\nprovenance\x18\x01 \x01(\x0b\x32\x15.unpool.v1.Provenance\x12*\n\x08geometry\x18\x02 \x01(\x0b\x32\x18.unpool.v1.InputGeometry\x12\x0e\n\x06output\x18\x03 \x01(\t\x12&\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x15.unpool.v1.ClassScore\x12\x13\n\x0bprobability\x18\x05 \x01(\x08\x12\x10\n\x08warnings\x18\x06 \x03(\t\"{\n\x0e\x43\x61ptureRequest\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.unpool.v1.ModelSpec\x12\x1f\n\x05input\x18\x02 \x01(\x0b\x32\x10.unpool.v1.Input\x12\x0e\n\x06layers\x18\x03 \x03(\t\x12\x13\n\x0b\x63hunk_bytes\x18\x04 \x01(\x05\"r\n\x0f\x43\x61ptureResponse\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x18.unpool.v1.CaptureHeaderH\x00\x12(\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x17.unpool.v1.CaptureChunkH\x00\x42\t\n\x07message\"\x80\x03\n\x0eProjectRequest\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.unpool.v1.ModelSpec\x12\x1f\n\x05input\x18\x02 \x01(\x0b\x32\x10.unpool.v1.Input\x12\r\n\x05layer\x18\x03 \x01(\t\x12\x10\n\x08\x63hannels\x18\x04 \x03(\x03\x12\x0b\n\x03top\x18\x05 \x01(\x05\x12.\n\rposition_mode\x18\x06 \x01(\x0e\x32\x17.unpool.v1.PositionMode\x12&\n\tpositions\x18\x07 \x03(\x0b\x32\x13.unpool.v1.Position\x12!\n\x06policy\x18\x08 \x01(\x0e\x32\x11.unpool.v1.Policy\x12\x1f\n\x05start\x18\t \x01(\x0e\x32\x10.unpool.v1.Start\x12\x13\n\x0bstart_value\x18\n \x01(\x02\x12\n\n\x02to\x18\x0b \x01(\t\x12(\n\x06render\x18\x0c \x01(\x0b\x32\x18.unpool.v1.RenderOptions\x12\x13\n\x0bomit_signal\x18\r \x01(\x08\"u\n\x0fProjectResponse\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x18.unpool.v1.ProjectHeaderH\x00\x12+\n\nprojection\x18\x02 \x01(\x0b\x32\x15.unpool.v1.ProjectionH\x00\x42\t\n\x07message2\xe0\x01\n\x11InspectionService\x12\x43\n\x08\x43lassify\x12\x1a.unpool.v1.ClassifyRequest\x1a\x1b.unpool.v1.ClassifyResponse\x12\x42\n\x07\x43\x61pture\x12\x19.unpool.v1.CaptureRequest\x1a\x1a.unpool.v1.CaptureResponse0\x01\x12\x42\n\x07Project\x12\x19.unpool.v1.ProjectRequest\x1a\x1a.unpool.v1.ProjectResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"unpool/v1/inspection_service.proto\x12\tunpool.v1\x1a\x15unpool/v1/input.proto\x1a\x1aunpool/v1/inspection.proto\x1a\x19unpool/v1/occlusion.proto\x1a\x16unpool/v1/policy.proto\x1a\x16unpool/v1/tensor.proto\"\x8b\x01\n\x0f\x43lassifyRequest\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.unpool.v1.ModelSpec\x12\x1f\n\x05input\x18\x02 \x01(\x0b\x32\x10.unpool.v1.Input\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x0e\n\x06output\x18\x04 \x01(\t\x12\x13\n\x0bprobability\x18\x05 \x01(\x08\"\xc8\x01\n\x10\x43lassifyResponse\x12)\n\nprovenance\x18\x01 \x01(\x0b\x32\x15.unpool.v1.Provenance\x12*\n\x08geometry\x18\x02 \x01(\x0b\x32\x18.unpool.v1.InputGeometry\x12\x0e\n\x06output\x18\x03 \x01(\t\x12&\n\x07\x63lasses\x18\x04 \x03(\x0b\x32\x15.unpool.v1.ClassScore\x12\x13\n\x0bprobability\x18\x05 \x01(\x08\x12\x10\n\x08warnings\x18\x06 \x03(\t\"{\n\x0e\x43\x61ptureRequest\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.unpool.v1.ModelSpec\x12\x1f\n\x05input\x18\x02 \x01(\x0b\x32\x10.unpool.v1.Input\x12\x0e\n\x06layers\x18\x03 \x03(\t\x12\x13\n\x0b\x63hunk_bytes\x18\x04 \x01(\x05\"r\n\x0f\x43\x61ptureResponse\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x18.unpool.v1.CaptureHeaderH\x00\x12(\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x17.unpool.v1.CaptureChunkH\x00\x42\t\n\x07message\"\x80\x03\n\x0eProjectRequest\x12#\n\x05model\x18\x01 \x01(\x0b\x32\x14.unpool.v1.ModelSpec\x12\x1f\n\x05input\x18\x02 \x01(\x0b\x32\x10.unpool.v1.Input\x12\r\n\x05layer\x18\x03 \x01(\t\x12\x10\n\x08\x63hannels\x18\x04 \x03(\x03\x12\x0b\n\x03top\x18\x05 \x01(\x05\x12.\n\rposition_mode\x18\x06 \x01(\x0e\x32\x17.unpool.v1.PositionMode\x12&\n\tpositions\x18\x07 \x03(\x0b\x32\x13.unpool.v1.Position\x12!\n\x06policy\x18\x08 \x01(\x0e\x32\x11.unpool.v1.Policy\x12\x1f\n\x05start\x18\t \x01(\x0e\x32\x10.unpool.v1.Start\x12\x13\n\x0bstart_value\x18\n \x01(\x02\x12\n\n\x02to\x18\x0b \x01(\t\x12(\n\x06render\x18\x0c \x01(\x0b\x32\x18.unpool.v1.RenderOptions\x12\x13\n\x0bomit_signal\x18\r \x01(\x08\"u\n\x0fProjectResponse\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x18.unpool.v1.ProjectHeaderH\x00\x12+\n\nprojection\x18\x02 \x01(\x0b\x32\x15.unpool.v1.ProjectionH\x00\x42\t\n\x07message2\xa4\x02\n\x11InspectionService\x12\x43\n\x08\x43lassify\x12\x1a.unpool.v1.ClassifyRequest\x1a\x1b.unpool.v1.ClassifyResponse\x12\x42\n\x07\x43\x61pture\x12\x19.unpool.v1.CaptureRequest\x1a\x1a.unpool.v1.CaptureResponse0\x01\x12\x42\n\x07Project\x12\x19.unpool.v1.ProjectRequest\x1a\x1a.unpool.v1.ProjectResponse0\x01\x12\x42\n\x07Occlude\x12\x19.unpool.v1.OccludeRequest\x1a\x1a.unpool.v1.OccludeResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'unpool.v1.inspection_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLASSIFYREQUEST']._serialized_start=149
-  _globals['_CLASSIFYREQUEST']._serialized_end=288
-  _globals['_CLASSIFYRESPONSE']._serialized_start=291
-  _globals['_CLASSIFYRESPONSE']._serialized_end=491
-  _globals['_CAPTUREREQUEST']._serialized_start=493
-  _globals['_CAPTUREREQUEST']._serialized_end=616
-  _globals['_CAPTURERESPONSE']._serialized_start=618
-  _globals['_CAPTURERESPONSE']._serialized_end=732
-  _globals['_PROJECTREQUEST']._serialized_start=735
-  _globals['_PROJECTREQUEST']._serialized_end=1119
-  _globals['_PROJECTRESPONSE']._serialized_start=1121
-  _globals['_PROJECTRESPONSE']._serialized_end=1238
-  _globals['_INSPECTIONSERVICE']._serialized_start=1241
-  _globals['_INSPECTIONSERVICE']._serialized_end=1465
+  _globals['_CLASSIFYREQUEST']._serialized_start=176
+  _globals['_CLASSIFYREQUEST']._serialized_end=315
+  _globals['_CLASSIFYRESPONSE']._serialized_start=318
+  _globals['_CLASSIFYRESPONSE']._serialized_end=518
+  _globals['_CAPTUREREQUEST']._serialized_start=520
+  _globals['_CAPTUREREQUEST']._serialized_end=643
+  _globals['_CAPTURERESPONSE']._serialized_start=645
+  _globals['_CAPTURERESPONSE']._serialized_end=759
+  _globals['_PROJECTREQUEST']._serialized_start=762
+  _globals['_PROJECTREQUEST']._serialized_end=1146
+  _globals['_PROJECTRESPONSE']._serialized_start=1148
+  _globals['_PROJECTRESPONSE']._serialized_end=1265
+  _globals['_INSPECTIONSERVICE']._serialized_start=1268
+  _globals['_INSPECTIONSERVICE']._serialized_end=1560
 # @@protoc_insertion_point(module_scope)

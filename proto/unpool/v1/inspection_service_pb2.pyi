@@ -1,5 +1,6 @@
 from unpool.v1 import input_pb2 as _input_pb2
 from unpool.v1 import inspection_pb2 as _inspection_pb2
+from unpool.v1 import occlusion_pb2 as _occlusion_pb2
 from unpool.v1 import policy_pb2 as _policy_pb2
 from unpool.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf.internal import containers as _containers

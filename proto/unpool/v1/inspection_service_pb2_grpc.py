@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from unpool.v1 import inspection_service_pb2 as unpool_dot_v1_dot_inspection__service__pb2
+from unpool.v1 import occlusion_pb2 as unpool_dot_v1_dot_occlusion__pb2
 
 GRPC_GENERATED_VERSION = '1.78.2'
 GRPC_VERSION = grpc.__version__
@@ -51,6 +52,11 @@ class InspectionServiceStub(object):
                 request_serializer=unpool_dot_v1_dot_inspection__service__pb2.ProjectRequest.SerializeToString,
                 response_deserializer=unpool_dot_v1_dot_inspection__service__pb2.ProjectResponse.FromString,
                 _registered_method=True)
+        self.Occlude = channel.unary_stream(
+                '/unpool.v1.InspectionService/Occlude',
+                request_serializer=unpool_dot_v1_dot_occlusion__pb2.OccludeRequest.SerializeToString,
+                response_deserializer=unpool_dot_v1_dot_occlusion__pb2.OccludeResponse.FromString,
+                _registered_method=True)
 
 
 class InspectionServiceServicer(object):
@@ -79,6 +85,13 @@ class InspectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Occlude(self, request, context):
+        """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InspectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +109,11 @@ def add_InspectionServiceServicer_to_server(servicer, server):
                     servicer.Project,
                     request_deserializer=unpool_dot_v1_dot_inspection__service__pb2.ProjectRequest.FromString,
                     response_serializer=unpool_dot_v1_dot_inspection__service__pb2.ProjectResponse.SerializeToString,
+            ),
+            'Occlude': grpc.unary_stream_rpc_method_handler(
+                    servicer.Occlude,
+                    request_deserializer=unpool_dot_v1_dot_occlusion__pb2.OccludeRequest.FromString,
+                    response_serializer=unpool_dot_v1_dot_occlusion__pb2.OccludeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +199,33 @@ class InspectionService(object):
             '/unpool.v1.InspectionService/Project',
             unpool_dot_v1_dot_inspection__service__pb2.ProjectRequest.SerializeToString,
             unpool_dot_v1_dot_inspection__service__pb2.ProjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Occlude(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/unpool.v1.InspectionService/Occlude',
+            unpool_dot_v1_dot_occlusion__pb2.OccludeRequest.SerializeToString,
+            unpool_dot_v1_dot_occlusion__pb2.OccludeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ The service that shows what a model sees in one example."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from unpool.v1 import inspection_service_pb2 as _inspection_service_pb2
+from unpool.v1 import occlusion_pb2 as _occlusion_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -41,6 +42,8 @@ class InspectionServiceStub:
     """Streams the activations of chosen layers: a header, then each tensor in one piece or several."""
     Project: _grpc.UnaryStreamMultiCallable[_inspection_service_pb2.ProjectRequest, _inspection_service_pb2.ProjectResponse]
     """Streams projections of units down to the pixels: a header, then one message for each projection."""
+    Occlude: _grpc.UnaryStreamMultiCallable[_occlusion_pb2.OccludeRequest, _occlusion_pb2.OccludeResponse]
+    """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer."""
 
 @_typing.type_check_only
 class InspectionServiceAsyncStub(InspectionServiceStub):
@@ -55,6 +58,8 @@ class InspectionServiceAsyncStub(InspectionServiceStub):
     """Streams the activations of chosen layers: a header, then each tensor in one piece or several."""
     Project: _aio.UnaryStreamMultiCallable[_inspection_service_pb2.ProjectRequest, _inspection_service_pb2.ProjectResponse]  # type: ignore[assignment]
     """Streams projections of units down to the pixels: a header, then one message for each projection."""
+    Occlude: _aio.UnaryStreamMultiCallable[_occlusion_pb2.OccludeRequest, _occlusion_pb2.OccludeResponse]  # type: ignore[assignment]
+    """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer."""
 
 class InspectionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Asks a model about one example. Every stream begins with a header; results follow as they are ready. Cancelling a
@@ -84,5 +89,13 @@ class InspectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inspection_service_pb2.ProjectResponse], _abc.AsyncIterator[_inspection_service_pb2.ProjectResponse]]:
         """Streams projections of units down to the pixels: a header, then one message for each projection."""
+
+    @_abc_1.abstractmethod
+    def Occlude(
+        self,
+        request: _occlusion_pb2.OccludeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_occlusion_pb2.OccludeResponse], _abc.AsyncIterator[_occlusion_pb2.OccludeResponse]]:
+        """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer."""
 
 def add_InspectionServiceServicer_to_server(servicer: InspectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,6 +7,8 @@ from unpool.engine.engine import Engine
 from unpool.engine.executor import Executor
 from unpool.engine.feeds import Feeds
 from unpool.engine.geometry import Field, Geometry
+from unpool.engine.occluders import Occluded, Occluders, painted, repeated
+from unpool.engine.patchwise import Occlusion
 from unpool.engine.plan import Plan, Route
 from unpool.engine.policies import Policy
 from unpool.engine.settings import EngineSettings
@@ -21,10 +23,15 @@ __all__ = [
     "Feeds",
     "Field",
     "Geometry",
+    "Occluded",
+    "Occluders",
+    "Occlusion",
     "Piece",
     "Plan",
     "Policy",
     "Route",
     "Signal",
     "multiply_adds",
+    "painted",
+    "repeated",
 ]

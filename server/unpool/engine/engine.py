@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +13,20 @@ import torch
 from unpool.engine.binding import bind
 from unpool.engine.boxes import Ints
 from unpool.engine.captures import Capture, CaptureStore, dense, sign
+from unpool.engine.cutting import Split, split
 from unpool.engine.devices import Device, resolve
+from unpool.engine.dirt import spread
 from unpool.engine.executor import Executor
 from unpool.engine.feeds import Feeds
 from unpool.engine.forward import Forward
 from unpool.engine.geometry import Field, Geometry
 from unpool.engine.memory import admit
+from unpool.engine.occluders import Occluders
+from unpool.engine.parties import classes
+from unpool.engine.patchwise import Occlusion
 from unpool.engine.plan import Plan, Route, route
 from unpool.engine.policies import Policy
+from unpool.engine.rates import party_seconds, work
 from unpool.engine.recent import Recent
 from unpool.engine.sessions import shape_name, switch_name
 from unpool.engine.settings import EngineSettings
@@ -34,6 +41,10 @@ from unpool.graph.model import Array, BatchSupport, Node
 _GEOMETRIES = 32
 """Input shapes that are remembered: callers of a model of any size may bring a new one each time."""
 _ROUTES = 256
+_BATCH, _FEWEST = 64, 4
+"""The most and, small enough, the fewest images of a batch of forward runs."""
+_BATCH_BYTES = 128 << 20
+"""How much the largest value of such a batch may take."""
 
 
 @dataclass(frozen=True)
@@ -317,6 +328,86 @@ class Engine:
             sinks: value names where it ends.
         """
         return Executor(self.model.graph, self.weights, Plan(frozenset(sinks), sources=frozenset(sources)))
+
+    # -- occlusion ----------------------------------------------------------------------------------------------------
+
+    def forward_batch(self, feeds: Feeds) -> int:
+        """How many images a batch of whole forward runs may have: about a piece's multiply-adds, or a few at least."""
+        geometry = self.geometry(feeds)
+        counted = [work(n, geometry) for n in self.model.graph.nodes if any(o in geometry.shapes for o in n.outputs)]
+        return self._batch(geometry, geometry.shapes, sum(w.multiply_adds * w.places for w in counted))
+
+    def _batch(self, geometry: Geometry, names: Iterable[str], operations: float) -> int:
+        largest = max((math.prod(geometry.shapes[n]) * 4 for n in names if n in geometry.shapes), default=1)
+        fits = min(_BATCH, max(_FEWEST, int(self.settings.piece_operations / max(operations, 1.0))))
+        return max(1, min(fits, _BATCH_BYTES // largest))
+
+    def occlusion(
+        self,
+        feeds: Feeds,
+        occluders: Occluders,
+        names: Sequence[str],
+        maps: Mapping[str, int],
+        *,
+        forced: bool,
+        batched: bool,
+    ) -> Iterator[Occlusion | None]:
+        """Prepares the patchwise forward of windows over an input.
+
+        Args:
+            feeds: one image.
+            occluders: the windows over ``feeds.of``.
+            names: values that are wanted.
+            maps: layer -> channel of which the sum over the plane is wanted.
+            forced: boxes as far as they go, whatever they cost.
+            batched: several images may be fed at once.
+
+        Yields:
+            ``None`` between stages; at the end what runs positions, unless whole runs cost less.
+        """
+        geometry = self.geometry(feeds)
+        dirt = spread(geometry, feeds.of, occluders.origins, occluders.window)
+        found = split(geometry, feeds.of, dirt, names, maps, forced=forced)
+        if not found.cut.steps:
+            return
+        yield None
+        kept = self.capture(feeds, found.kept)
+        yield None
+        tail = yield from self._tail(found, feeds, kept)
+        behind = self.model.graph.ancestors(found.cut.rest) - self.model.graph.ancestors(found.cut.changed)
+        wide = self._batch(geometry, [*found.cut.changed, *found.cut.given, *behind], found.behind)
+        yield Occlusion(
+            cut=found.cut,
+            geometry=geometry,
+            dirt=dirt,
+            occluders=occluders,
+            kept={name: kept.values[name] for name in found.kept},
+            weights=self.weights,
+            maps=maps,
+            classes=classes(dirt, found.weights, sum(party_seconds(n, geometry) for n, _ in found.cut.steps)),
+            tail=tail,
+            batch=wide,
+            batched=batched,
+            piece_bytes=self.settings.piece_bytes,
+            boxed=found.boxed,
+            saved=found.saved,
+        )
+
+    def _tail(
+        self, found: Split, feeds: Feeds, kept: Capture
+    ) -> Generator[None, None, Callable[[Mapping[str, Array]], dict[str, torch.Tensor]] | None]:
+        """What runs the graph behind a cut; its session is made in stages."""
+        cut = found.cut
+        if not cut.rest:
+            return None
+        plan = Plan(frozenset(cut.rest), sources=frozenset([*cut.changed, *cut.fixed]))
+        first = {n: kept.values[n].contiguous().numpy(force=True) for n in plan.sources}
+        yield from self._forward.opening(plan, Feeds(first, feeds.of))
+
+        def tail(values: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+            return self._forward.run(plan, Feeds(values, feeds.of))
+
+        return tail
 
     def resolve(self, name: str | None, default: str) -> str:
         """The tensor name behind a layer's or a tensor's name.

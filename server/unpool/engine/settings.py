@@ -21,6 +21,8 @@ class EngineSettings:
         capture_bytes: how much captured data is kept over all inputs.
         request_bytes: how much memory one input may take inside the model, by an estimate from its shapes.
         piece_bytes: how much signal the walk carries at once.
+        piece_operations: about how many multiply-adds a piece of forward work may take; counted, not timed, so that
+            the same question is cut into the same pieces each time. A quarter of a second on two cores.
         sessions: how many capture sessions are kept.
         verify: check every new capture session against an unoptimised one on its first input.
     """
@@ -30,6 +32,7 @@ class EngineSettings:
     capture_bytes: int = 512 << 20
     request_bytes: int = 4 << 30
     piece_bytes: int = 8 << 20
+    piece_operations: float = 16e9
     sessions: int = 8
     verify: bool = True
 

@@ -2,6 +2,18 @@
 
 from unpool.methods.capture import capture
 from unpool.methods.classification import classify
+from unpool.methods.occlusion import occlude
+from unpool.methods.occlusion_requests import (
+    Fill,
+    FillKind,
+    Mode,
+    OcclusionHeader,
+    OcclusionRequest,
+    OcclusionTile,
+    Scored,
+    SummedMap,
+    Target,
+)
 from unpool.methods.projection import project
 from unpool.methods.requests import (
     Activation,
@@ -17,13 +29,23 @@ from unpool.methods.requests import (
 __all__ = [
     "Activation",
     "Fallback",
+    "Fill",
+    "FillKind",
+    "Mode",
+    "OcclusionHeader",
+    "OcclusionRequest",
+    "OcclusionTile",
     "Positions",
     "Projection",
     "ProjectionHeader",
     "ProjectionRequest",
     "Score",
+    "Scored",
     "Start",
+    "SummedMap",
+    "Target",
     "capture",
     "classify",
+    "occlude",
     "project",
 ]

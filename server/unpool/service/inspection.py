@@ -9,11 +9,12 @@ from typing import TypeVar
 import numpy as np
 
 from unpool.graph.errors import InvalidArgumentError
-from unpool.graph.model import Graph
 from unpool.methods.capture import capture
 from unpool.methods.classification import classify
+from unpool.methods.occlusion_requests import OcclusionTile
 from unpool.methods.projection import project
 from unpool.methods.requests import Activation, Projection, ProjectionHeader
+from unpool.methods.scores import ends_in_softmax, scores_output
 from unpool.pictures import png_bytes, render_signal
 from unpool.repository import ChannelOrder, Entry, Repository
 from unpool.service.answers import (
@@ -27,6 +28,7 @@ from unpool.service.answers import (
     Provenance,
 )
 from unpool.service.held import Held
+from unpool.service.occlusion import MapProjection, OccludeHeader, OccludeQuestion, occluded
 from unpool.service.questions import (
     CaptureQuestion,
     ClassifyQuestion,
@@ -41,7 +43,6 @@ from unpool.service.showing import Seen, see
 from unpool.service.software import software
 
 T = TypeVar("T")
-_PASSING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout")
 
 
 class InspectionHandlers:
@@ -67,6 +68,10 @@ class InspectionHandlers:
     def project(self, question: ProjectQuestion) -> Pieces[ProjectHeader | ProjectedUnit]:
         """Projections: a header, then each as it is ready."""
         return self._held(question.model, question.shown, lambda e, s: _projected(e, s, question))
+
+    def occlude(self, question: OccludeQuestion) -> Pieces[OccludeHeader | MapProjection | OcclusionTile]:
+        """What hiding parts costs: a header, the map's projection if asked for, then tiles, coarse first."""
+        return self._held(question.model, question.shown, lambda e, s: occluded(e, s, question, _provenance(e, s)))
 
     def _held(
         self, model: ModelQuestion, shown: Shown, answer: Callable[[Entry, Seen], Iterator[T | None]]
@@ -96,8 +101,8 @@ def _label(entry: Entry, index: int) -> str:
 
 def _classified(entry: Entry, seen: Seen, question: ClassifyQuestion) -> Iterator[ClassifyAnswer | None]:
     graph = entry.engine.model.graph
-    chosen = question.output or _scores(graph)
-    softmax = _is_softmax(graph, chosen)
+    chosen = question.output or scores_output(graph) or graph.outputs[0]
+    softmax = ends_in_softmax(graph, chosen)
     output, scores = classify(
         entry.engine,
         seen.feeds,
@@ -113,22 +118,6 @@ def _classified(entry: Entry, seen: Seen, question: ClassifyQuestion) -> Iterato
         probability=question.probability or softmax,
         warnings=seen.warnings,
     )
-
-
-def _scores(graph: Graph) -> str:
-    """The output that reads as scores: the first with a channel axis and no plane; else the first."""
-    for name in graph.outputs:
-        value = graph.values.get(name)
-        if value is not None and value.channel_axis is not None and not value.spatial_axes:
-            return name
-    return graph.outputs[0]
-
-
-def _is_softmax(graph: Graph, name: str) -> bool:
-    node = graph.producers.get(name)
-    while node is not None and node.op_type in _PASSING:
-        node = graph.producers.get(node.inputs[0])
-    return node is not None and node.op_type == "Softmax"
 
 
 def _captured(entry: Entry, seen: Seen, question: CaptureQuestion) -> Iterator[CaptureHeader | CaptureChunk | None]:

@@ -57,7 +57,7 @@ def read_classify(request: inspection_service_pb2.ClassifyRequest) -> ClassifyQu
         raise InvalidArgumentError("top_k", f"is {request.top_k}; give 1 or more, or 0 for {_CLASSES}")
     return ClassifyQuestion(
         model=read_model(request.HasField("model"), request.model),
-        shown=_shown(request.HasField("input"), request.input),
+        shown=read_shown(request.HasField("input"), request.input),
         top=request.top_k or _CLASSES,
         output=request.output or None,
         probability=request.probability,
@@ -80,7 +80,7 @@ def read_capture(request: inspection_service_pb2.CaptureRequest) -> CaptureQuest
         )
     return CaptureQuestion(
         model=read_model(request.HasField("model"), request.model),
-        shown=_shown(request.HasField("input"), request.input),
+        shown=read_shown(request.HasField("input"), request.input),
         layers=layers,
         chunk_bytes=min(max(request.chunk_bytes or _CHUNK, _SMALLEST_CHUNK), _LARGEST_CHUNK),
     )
@@ -104,7 +104,7 @@ def read_project(request: inspection_service_pb2.ProjectRequest) -> ProjectQuest
     start, value = _start(request)
     return ProjectQuestion(
         model=read_model(request.HasField("model"), request.model),
-        shown=_shown(request.HasField("input"), request.input),
+        shown=read_shown(request.HasField("input"), request.input),
         request=ProjectionRequest(
             layer=request.layer,
             channels=tuple(request.channels),
@@ -120,7 +120,8 @@ def read_project(request: inspection_service_pb2.ProjectRequest) -> ProjectQuest
     )
 
 
-def _shown(has_input: bool, shown: input_pb2.Input) -> Shown:
+def read_shown(has_input: bool, shown: input_pb2.Input) -> Shown:
+    """What is shown: a picture, a tensor, or several."""
     given = [name for name in ("picture", "tensor", "tensors") if has_input and shown.HasField(name)]
     if len(given) > 1:
         raise InvalidArgumentError(f"input.{given[1]}", f"is given beside input.{given[0]}; give one of them")

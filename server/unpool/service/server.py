@@ -112,7 +112,7 @@ class Server:
         longest = self._settings.longest_seconds
         models = ModelServicer(ModelHandlers(self._repository), self.scheduler, longest=longest)
         handlers = InspectionHandlers(self._repository, pixels=self._settings.pixels)
-        inspection = InspectionServicer(handlers, self.scheduler, longest=longest)
+        inspection = InspectionServicer(handlers, self.scheduler, longest=longest, positions=self._settings.positions)
         exemplars = ExemplarServicer(
             ExemplarHandlers(self._repository, self._roots, self._settings.index or default_index()),
             self.scheduler,

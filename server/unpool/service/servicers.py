@@ -11,10 +11,18 @@ from unpool.service.calls import Call, Context, answering
 from unpool.service.describing import ModelHandlers
 from unpool.service.inspection import InspectionHandlers
 from unpool.service.model_writing import write_layers, write_model, write_models
+from unpool.service.occlusion_reading import read_occlude
+from unpool.service.occlusion_writing import write_occlude
 from unpool.service.reading import read_capture, read_classify, read_layers, read_model, read_project
 from unpool.service.scheduler import Scheduler, Work
 from unpool.service.writing import write_capture, write_classify, write_project
-from unpool.v1 import inspection_service_pb2, inspection_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
+from unpool.v1 import (
+    inspection_service_pb2,
+    inspection_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+    occlusion_pb2,
+)
 
 A = TypeVar("A")
 M = TypeVar("M", bound=Message)
@@ -78,12 +86,14 @@ class InspectionServicer(_Inspection):
         handlers: what answers.
         scheduler: what runs them, piece by piece.
         longest: seconds that a call without a deadline may take.
+        positions: the most positions of an occlusion.
     """
 
-    def __init__(self, handlers: InspectionHandlers, scheduler: Scheduler, *, longest: float) -> None:
+    def __init__(self, handlers: InspectionHandlers, scheduler: Scheduler, *, longest: float, positions: int) -> None:
         self._handlers = handlers
         self._scheduler = scheduler
         self._longest = longest
+        self._positions = positions
 
     async def Classify(  # type: ignore[override]
         self, request: inspection_service_pb2.ClassifyRequest, context: Context
@@ -111,6 +121,14 @@ class InspectionServicer(_Inspection):
             question = read_project(request)
             call.fields |= {"model": question.model.name, "layer": question.request.layer}
             await self._stream(call, context, lambda: self._handlers.project(question), write_project)
+
+    async def Occlude(  # type: ignore[override]
+        self, request: occlusion_pb2.OccludeRequest, context: StreamContext
+    ) -> None:
+        async with answering("Occlude", context, longest=self._longest) as call:
+            question = read_occlude(request, budget=self._positions)
+            call.fields |= {"model": question.model.name, "layer": request.layer}
+            await self._stream(call, context, lambda: self._handlers.occlude(question), write_occlude)
 
     async def _stream(self, call: Call, context: StreamContext, work: Work[A], write: Callable[[A], Message]) -> None:
         async with self._scheduler.submit(work) as results:

@@ -19,6 +19,7 @@ class ServiceSettings:
         insecure: binding another than a loopback address is meant.
         max_message_bytes: the longest message that is received.
         pixels: the most pixels of a picture.
+        positions: the most positions that one occlusion may ask for.
         longest_seconds: how long a call without a deadline may take.
         drain_seconds: how long running calls may go on when the server is asked to end.
         load_at_start: load every model before the first call.
@@ -34,6 +35,7 @@ class ServiceSettings:
     insecure: bool = False
     max_message_bytes: int = 32 << 20
     pixels: int = DEFAULT_PIXELS
+    positions: int = 1 << 16
     longest_seconds: float = 3600.0
     drain_seconds: float = 30.0
     load_at_start: bool = False

@@ -1,0 +1,134 @@
+"""The question of an occlusion as a message."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from unpool.client import arrays
+from unpool.client.errors import InvalidArgumentError
+from unpool.client.occlusion import Region, TargetLike
+from unpool.client.requests import integers, model_spec
+from unpool.v1 import input_pb2, occlusion_pb2, tensor_pb2
+
+FillLike: TypeAlias = str | float | Sequence[float] | npt.NDArray[np.generic] | None
+"""``"mean"`` (or ``None``), ``"black"``, ``"white"``, ``"grey"``, ``"blur"`` or ``"blur:RADIUS"``, ``"noise"`` or
+``"noise:SEED"``, a value, one for each channel (0 to 255, RGB, with a picture), or an array as the model is fed."""
+
+ModeName: TypeAlias = Literal["auto", "boxes", "brute force"]
+
+_COLOURS = {"black": 0.0, "white": 255.0, "grey": 127.5, "gray": 127.5}
+_BLUR = 8.0
+_MODES = {
+    "auto": occlusion_pb2.OCCLUSION_MODE_UNSPECIFIED,
+    "boxes": occlusion_pb2.OCCLUSION_MODE_BOXES,
+    "brute force": occlusion_pb2.OCCLUSION_MODE_BRUTE_FORCE,
+}
+
+
+def occlude(
+    name: str,
+    version: int | None,
+    shown: input_pb2.Input,
+    *,
+    window: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    positions: Sequence[int | Sequence[int]] | None,
+    fill: FillLike,
+    targets: TargetLike | Iterable[TargetLike],
+    top: int | None,
+    output: str | None,
+    probability: bool,
+    layer: str | None,
+    projection: bool,
+    mode: ModeName,
+    only: Iterable[int] | None,
+) -> occlusion_pb2.OccludeRequest:
+    """Asks what hiding each place costs.
+
+    Raises:
+        InvalidArgumentError: an unknown mode or fill, an empty list of positions, or stride and positions together.
+    """
+    if mode not in _MODES:
+        raise InvalidArgumentError(f"no mode {mode!r}; one of {', '.join(_MODES)}", field="mode")
+    if positions is not None and stride is not None:
+        raise InvalidArgumentError("stride and positions go not together", field="stride")
+    places = [] if positions is None else [tensor_pb2.Position(index=integers(p, "positions")) for p in positions]
+    if positions is not None and not places:
+        raise InvalidArgumentError("the list of positions is empty", field="positions")
+    wanted = [] if only is None else integers(only, "only")
+    if only is not None and not wanted:
+        raise InvalidArgumentError("the list of wanted positions is empty", field="only")
+    if top is not None and top < 0:
+        raise InvalidArgumentError(f"{top} classes cannot be scored", field="top_k")
+    return occlusion_pb2.OccludeRequest(
+        model=model_spec(name, version),
+        input=shown,
+        window=integers(window, "window"),
+        stride=[] if stride is None else _strides(stride),
+        positions=places,
+        fill=_fill(fill),
+        targets=[_target(target) for target in listed(targets)],
+        top_k=top or 0,
+        output=output or "",
+        probability=probability,
+        layer=layer or "",
+        projection=projection,
+        mode=_MODES[mode],
+        only=wanted,
+    )
+
+
+def listed(targets: TargetLike | Iterable[TargetLike]) -> list[TargetLike]:
+    """One target or several, as a list."""
+    return [targets] if isinstance(targets, int | np.integer | str | Region) else list(targets)
+
+
+def _strides(stride: int | Sequence[int]) -> list[int]:
+    found = integers(stride, "stride")
+    if not found:
+        raise InvalidArgumentError("is empty; give one, or one per axis", field="stride")
+    return found
+
+
+def _target(target: TargetLike) -> occlusion_pb2.OcclusionTarget:
+    if isinstance(target, Region):
+        box = tensor_pb2.Box(lower=target.lower, upper=target.upper)
+        return occlusion_pb2.OcclusionTarget(box=box, output=target.output)
+    if isinstance(target, str):
+        return occlusion_pb2.OcclusionTarget(label=target)
+    return occlusion_pb2.OcclusionTarget(index=integers(target, "targets")[0])
+
+
+def _fill(fill: FillLike) -> occlusion_pb2.Fill | None:
+    if fill is None:
+        return None
+    if isinstance(fill, str):
+        return _named(fill)
+    if isinstance(fill, np.ndarray) and fill.ndim > 1:
+        return occlusion_pb2.Fill(tensor=arrays.to_message(fill, "fill.tensor"))
+    values = [float(v) for v in np.atleast_1d(np.asarray(fill, np.float64))]
+    if not values or not all(map(math.isfinite, values)):
+        raise InvalidArgumentError("needs a finite value, or one for each channel", field="fill")
+    return occlusion_pb2.Fill(colour=occlusion_pb2.Colour(values=values))
+
+
+def _named(fill: str) -> occlusion_pb2.Fill:
+    word, _, rest = fill.partition(":")
+    try:
+        if word == "mean" and not rest:
+            return occlusion_pb2.Fill(mean=True)
+        if word in _COLOURS and not rest:
+            return occlusion_pb2.Fill(colour=occlusion_pb2.Colour(values=[_COLOURS[word]]))
+        if word == "blur":
+            return occlusion_pb2.Fill(blur=float(rest or _BLUR))
+        if word == "noise":
+            return occlusion_pb2.Fill(noise=int(rest or 0))
+    except ValueError:
+        pass
+    known = ", ".join(("mean", *_COLOURS, "blur[:RADIUS]", "noise[:SEED]"))
+    raise InvalidArgumentError(f"no fill {fill!r}; one of {known}, or a colour", field="fill")

@@ -1,0 +1,163 @@
+"""Which nodes can be run forward on boxes, and how: place by place, through a window, or not."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Set
+from dataclasses import dataclass
+
+from unpool.engine.geometry import Geometry
+from unpool.graph.intervals import POINTWISE, Broadcast, Sliding
+from unpool.graph.model import BATCH, CHANNEL, Node
+from unpool.ops import find
+from unpool.ops.geometry import Geometry as Windows
+from unpool.ops.geometry import node_geometry, paired, string
+
+_WINDOWED = frozenset({"Conv", "MaxPool", "AveragePool"})
+_RESHAPING = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})
+_SIZED = frozenset({"Expand", "Shape", "Size", "ConstantOfShape"})
+"""Operators that are told, or tell, the plane's extents, and would be wrong about a box."""
+
+
+class How(enum.Enum):
+    """How a node is run on boxes."""
+
+    POINTWISE = "place by place"
+    WINDOW = "through a window"
+    PAD = "by putting a constant around"
+    RESHAPE = "by giving another shape"
+
+
+@dataclass(frozen=True)
+class Boxable:
+    """A node that can be run on boxes.
+
+    Attributes:
+        how: the way.
+        windows: of a window operator (for padding a window of one), one entry per axis behind batch and channel.
+        spatial: for each of these axes the spatial index that boxes have along it; ``None`` takes the whole axis.
+        outside: what stands outside the plane.
+    """
+
+    how: How
+    windows: Windows | None = None
+    spatial: tuple[int | None, ...] = ()
+    outside: float = 0.0
+
+
+def boxable(node: Node, geometry: Geometry, dirty: Set[str]) -> Boxable | None:
+    """How a node is run on boxes, or ``None`` where only whole planes are right.
+
+    Args:
+        node: the node.
+        geometry: shapes and windows.
+        dirty: the values that windows over the input reach.
+    """
+    operator = find(node)
+    if operator is None or node.op_type in _SIZED:
+        return None
+    touched = [i for i, name in enumerate(node.inputs) if name in dirty]
+    for name in (*(node.inputs[i] for i in touched), *(o for o in node.outputs if o)):
+        value = geometry.graph.values.get(name)
+        # What is not float32 would be computed here in another precision than ONNX Runtime's.
+        if value is None or name not in geometry.shapes or value.batch_axis is None or not value.spatial_axes:
+            return None
+        if value.dtype not in ("float32", ""):
+            return None
+    if node.op_type in _WINDOWED:
+        return _windowed(node, geometry, touched)
+    if node.op_type == "Pad":
+        return _padding(node, geometry, touched)
+    return _pointwise(node, geometry, touched)
+
+
+def _pointwise(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    windows = geometry.windows(node)
+    plane = geometry.plane(node.outputs[0])
+    if any(geometry.plane(o) != plane for o in node.outputs if o):
+        return None
+    for i, name in enumerate(node.inputs):
+        if name not in geometry.graph.values:
+            continue
+        own = geometry.plane(name)
+        if i in touched:
+            if own != plane or any(windows[i].get(s) != POINTWISE for s in plane):
+                return None
+        elif any(windows[i].get(s) != POINTWISE and not isinstance(windows[i].get(s), Broadcast) for s in own):
+            return None
+    if node.op_type in _RESHAPING:
+        return Boxable(How.RESHAPE) if len(touched) == 1 else None
+    return Boxable(How.POINTWISE)
+
+
+def _windowed(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    """Convolution by constant filters, and pooling, of (N, C, D1 ... Dn)."""
+    if touched != [0] or sum(map(bool, node.outputs)) != 1:
+        return None
+    if any(name not in geometry.graph.constants for name in node.inputs[1:] if name):
+        return None
+    source, result = geometry.operand(node.inputs[0]), geometry.operand(node.outputs[0])
+    if source is None or result is None or source.axes[:2] != (BATCH, CHANNEL) or result.axes[:2] != (BATCH, CHANNEL):
+        return None
+    kernel = None
+    if node.op_type == "Conv":
+        weight = geometry.operand(node.inputs[1])
+        assert weight is not None
+        kernel = weight.shape[2:]
+    elif node.attributes.get("storage_order", 0):
+        return None
+    known = node_geometry(node, source.shape[2:], kernel)
+    if known.outputs != result.shape[2:] or len(known.kernel) > 3:
+        return None
+    outside = -math.inf if node.op_type == "MaxPool" else 0.0
+    return Boxable(How.WINDOW, known, _spatial(source.axes, geometry, node, range(2, len(source.shape))), outside)
+
+
+def _spatial(axes: object, geometry: Geometry, node: Node, positions: range) -> tuple[int | None, ...]:
+    source, result = geometry.operand(node.inputs[0]), geometry.operand(node.outputs[0])
+    assert source is not None
+    assert result is not None
+    along = geometry.windows(node)[0]
+    found = []
+    for position in positions:
+        index = paired(source, result, position)
+        found.append(index if index in along else None)
+    return tuple(found)
+
+
+def _padding(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    """A constant put around the plane of (N, C, D1 ... Dn), and nowhere else."""
+    if touched != [0] or string(node, "mode", "constant") != "constant":
+        return None
+    source, result = geometry.operand(node.inputs[0]), geometry.operand(node.outputs[0])
+    if source is None or result is None or source.axes[:2] != (BATCH, CHANNEL) or result.axes != source.axes:
+        return None
+    if source.shape[1] != result.shape[1]:
+        return None
+    along = geometry.windows(node)[0]
+    begins = []
+    for axis in source.axes[2:]:
+        window = along.get(axis.index)
+        if not isinstance(window, Sliding) or window.extent != 1 or window.stride != 1:
+            return None
+        begins.append(window.pad)
+    ends = [b - a - n for a, b, n in zip(source.shape[2:], result.shape[2:], begins, strict=True)]
+    outside = _pad_value(node, geometry)
+    if outside is None:
+        return None
+    rank = len(begins)
+    known = Windows(
+        (1,) * rank, (1,) * rank, tuple(begins), tuple(ends), (1,) * rank, tuple(ends), tuple(result.shape[2:])
+    )
+    return Boxable(How.PAD, known, tuple(a.index for a in source.axes[2:]), outside)
+
+
+def _pad_value(node: Node, geometry: Geometry) -> float | None:
+    if node.version < 11:
+        value = node.attributes.get("value", 0.0)
+        return float(value) if isinstance(value, int | float) else None
+    if len(node.inputs) < 3 or not node.inputs[2]:
+        return 0.0
+    constant = geometry.graph.constants.get(node.inputs[2])
+    return None if constant is None else float(constant.numpy().reshape(-1)[0])

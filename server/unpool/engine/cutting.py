@@ -1,0 +1,171 @@
+"""Where boxes end: the graph cut in two at the place that costs least."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+import numpy as np
+
+from unpool.engine.boxable import Boxable, How, boxable
+from unpool.engine.dirt import Dirt
+from unpool.engine.geometry import Geometry
+from unpool.engine.patchwise import Cut
+from unpool.engine.rates import BOXES, PLANES, whole_seconds, work
+from unpool.graph.model import Graph, Node
+
+_UNITS = 8
+"""How many positions share a call, about."""
+_GAIN = 1.02
+"""How much cheaper boxes have to be than none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A cut and what it costs.
+
+    Attributes:
+        cut: the cut.
+        kept: values of the whole input that boxes read.
+        weights: value name -> seconds for one place of its plane, of what is computed on boxes.
+        boxed: share of the multiply-adds of a whole forward in front of the cut.
+        saved: multiply-adds of a whole forward over those of a position, on average.
+        behind: multiply-adds of one position behind the cut.
+    """
+
+    cut: Cut
+    kept: frozenset[str]
+    weights: Mapping[str, float]
+    boxed: float
+    saved: float
+    behind: float
+
+
+def split(
+    geometry: Geometry, of: str, dirt: Dirt, wanted: Sequence[str], maps: Iterable[str], *, forced: bool
+) -> Split:
+    """Finds the cut.
+
+    Args:
+        geometry: shapes and windows.
+        of: the input with the windows.
+        dirt: what they touch.
+        wanted: values that are wanted whole.
+        maps: values of which only a sum over the plane is.
+        forced: boxes as far as they go, whatever they cost.
+    """
+    graph = geometry.graph
+    dirty = frozenset(dirt.intervals)
+    summed = frozenset(maps)
+    needed = graph.ancestors([*wanted, *summed])
+    nodes = [n for n in graph.nodes if any(o in needed for o in n.outputs) and any(i in dirty for i in n.inputs)]
+    ways = _ways(nodes, geometry, dirty, of)
+    whole = {n: whole_seconds(n, geometry) for n in nodes}
+    local = {n: BOXES.call / _UNITS + work(n, geometry).seconds(BOXES, _area(n, dirt)) for n in ways}
+    best, cheapest = 0, sum(whole.values()) / _GAIN
+    front, behind = 0.0, sum(whole.values())
+    for i, node in enumerate(nodes):
+        if node not in ways:
+            continue
+        front += local[node]
+        behind -= whole[node]
+        chosen = nodes[: i + 1]
+        boundary = _reached(graph, [n for n in chosen if n in ways], of, dirty, [*wanted, *summed])[0]
+        planes = sum(float(np.prod(geometry.shapes[name])) * 8 / PLANES.bytes for name in boundary)
+        cost = front + behind + planes
+        if cost < cheapest:
+            best, cheapest = i + 1, cost
+    boxed = [n for n in (nodes if forced else nodes[:best]) if n in ways]
+    return _made(geometry, of, dirt, nodes, {n: ways[n] for n in boxed}, wanted, summed)
+
+
+def _ways(nodes: Sequence[Node], geometry: Geometry, dirty: Set[str], of: str) -> dict[Node, Boxable]:
+    """The nodes that can be run on boxes, all the way from the input."""
+    reached = {of}
+    found: dict[Node, Boxable] = {}
+    for node in nodes:
+        if all(i in reached for i in node.inputs if i in dirty):
+            how = boxable(node, geometry, dirty)
+            if how is not None:
+                found[node] = how
+                reached.update(o for o in node.outputs if o)
+    return found
+
+
+def _area(node: Node, dirt: Dirt) -> float:
+    return float(dirt.areas(next(o for o in node.outputs if o)).mean())
+
+
+def _reached(
+    graph: Graph, boxed: Iterable[Node], of: str, dirty: Set[str], sinks: Iterable[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """From the sinks down to what boxes give: values at the cut, other values there, and sinks that lie behind it."""
+    front = {of} | {o for n in boxed for o in n.outputs if o}
+    changed, fixed, rest = [], [], [s for s in sinks if s in dirty and s not in front]
+    stack, seen = list(rest), set(rest)
+    while stack:
+        for name in graph.producers[stack.pop()].inputs:
+            if name in seen or name not in graph.values:
+                continue
+            seen.add(name)
+            if name in front:
+                changed.append(name)
+            elif name not in dirty:
+                fixed.append(name)
+            else:
+                stack.append(name)
+    return sorted(changed), sorted(fixed), list(dict.fromkeys(rest))
+
+
+def _made(
+    geometry: Geometry,
+    of: str,
+    dirt: Dirt,
+    nodes: Sequence[Node],
+    ways: Mapping[Node, Boxable],
+    wanted: Sequence[str],
+    summed: frozenset[str],
+) -> Split:
+    dirty = frozenset(dirt.intervals)
+    changed, fixed, rest = _reached(geometry.graph, ways, of, dirty, [*wanted, *sorted(summed)])
+    front = {o for n in ways for o in n.outputs if o}
+    given = [w for w in dict.fromkeys(wanted) if w in front]
+    still = [w for w in dict.fromkeys([*wanted, *sorted(summed)]) if w not in dirty]
+    # What boxes compute and nobody reads need not be computed.
+    used = geometry.graph.ancestors([*changed, *given, *(s for s in summed if s in front)])
+    steps = tuple((n, how) for n, how in ways.items() if any(o in used for o in n.outputs))
+    cut = Cut(steps, tuple(changed), tuple(fixed), tuple(given), tuple(rest), tuple(still))
+    kept = {of, *changed, *fixed, *given, *still, *(s for s in summed if s in front)}
+    for node, how in steps:
+        kept |= _context(node, how, geometry, dirt)
+    counted = {n: work(n, geometry) for n in nodes}
+    total = sum(w.multiply_adds * w.places for w in counted.values())
+    inside = sum(counted[n].multiply_adds * counted[n].places for n, _ in steps)
+    local = sum(counted[n].multiply_adds * _area(n, dirt) for n, _ in steps)
+    weights = {next(o for o in n.outputs if o): counted[n].seconds(BOXES, 1) for n, _ in steps}
+    return Split(
+        cut,
+        frozenset(kept),
+        weights,
+        boxed=inside / total if total else 0.0,
+        saved=total / max(local + total - inside, 1.0) if total else 1.0,
+        behind=total - inside,
+    )
+
+
+def _context(node: Node, how: Boxable, geometry: Geometry, dirt: Dirt) -> set[str]:
+    """What a step reads of the whole input."""
+    values = geometry.graph.values
+    touched = [i for i in node.inputs if i in dirt.intervals]
+    found = {i for i in node.inputs if i in values and i not in dirt.intervals}
+    if how.how in (How.WINDOW, How.PAD):
+        return found | set(touched)
+    out = dirt.intervals[next(o for o in node.outputs if o)]
+    for name in touched:
+        own = dirt.intervals[name]
+        same = all(
+            np.array_equal(own[s].lower, out[s].lower) and np.array_equal(own[s].upper, out[s].upper) for s in out
+        )
+        if not same:
+            found.add(name)
+    return found

@@ -1,0 +1,435 @@
+"""The patchwise forward: what windows over an input change, computed on the boxes they touch and nowhere else.
+
+The activations of the whole input are kept. An occluded input differs from it, at every value, only inside the box that
+the window touches (Nakandala, Kumar, Papakonstantinou 2019), so that box alone is computed, its context read from what
+is kept. From some place of the graph on boxes stop paying: there they are laid over whole planes, and ONNX Runtime goes
+on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unpool.engine.boxable import Boxable, How
+from unpool.engine.boxes import Ints
+from unpool.engine.context import Context, Patch
+from unpool.engine.dirt import Dirt
+from unpool.engine.fusing import Step, bounded, fused
+from unpool.engine.geometry import Geometry
+from unpool.engine.occluders import Occluded, Occluders, repeated
+from unpool.engine.parties import parties
+from unpool.engine.weights import Weights
+from unpool.graph.errors import PreconditionError
+from unpool.graph.model import Array, Node
+from unpool.ops import run
+
+Tail = Callable[[Mapping[str, Array]], dict[str, Tensor]]
+"""Runs the rest of the graph: values at the cut -> values that are wanted."""
+
+
+_CONV = {1: torch.nn.functional.conv1d, 2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
+_MOST = 64
+"""The most positions that are run on boxes at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Where a graph is cut in two.
+
+    Attributes:
+        steps: the nodes in front that the windows reach, and how each is run on boxes.
+        changed: values at the cut that the windows reach.
+        fixed: other values that the rest needs.
+        given: wanted values that are known at the cut.
+        rest: wanted values that ONNX Runtime computes behind it.
+        still: wanted values that the windows do not reach.
+    """
+
+    steps: tuple[tuple[Node, Boxable], ...]
+    changed: tuple[str, ...]
+    fixed: tuple[str, ...]
+    given: tuple[str, ...]
+    rest: tuple[str, ...]
+    still: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Front:
+    """What boxes gave for some positions: wanted values, values at the cut, sums of maps."""
+
+    numbers: Ints
+    given: Mapping[str, Array]
+    changed: Mapping[str, Array]
+    sums: Mapping[str, np.ndarray[tuple[int], np.dtype[np.float64]]]
+
+
+@dataclass(eq=False)
+class Occlusion:
+    """Runs occluded inputs of one question.
+
+    Attributes:
+        cut: where boxes end.
+        geometry: shapes and windows for one image.
+        dirt: what the windows touch.
+        occluders: the windows.
+        kept: value name -> the value of the whole input, as far as it is needed.
+        weights: the model's constants.
+        maps: layer -> the channel that is summed up.
+        classes: what makes positions a party.
+        tail: runs what is behind the cut.
+        batch: how many positions go through the tail at once.
+        batched: the tail takes several at once; else they go through it one by one.
+        piece_bytes: how much of one value is computed at once.
+        boxed: the share of a whole forward's multiply-adds in front of the cut.
+        saved: multiply-adds of a whole forward over those of a position, on average.
+    """
+
+    cut: Cut
+    geometry: Geometry
+    dirt: Dirt
+    occluders: Occluders
+    kept: Mapping[str, Tensor]
+    weights: Weights
+    maps: Mapping[str, int]
+    classes: Mapping[int, Ints]
+    tail: Tail | None
+    batch: int
+    batched: bool
+    piece_bytes: int
+    boxed: float
+    saved: float
+    _boxes: dict[tuple[int, int, int], tuple[Ints, int]] = field(default_factory=dict)
+    _contexts: dict[tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...], float], Context] = field(
+        default_factory=dict
+    )
+
+    @cached_property
+    def _steps(self) -> tuple[Step, ...]:
+        visible = {*self.cut.changed, *self.cut.given, *self.maps, *self.kept}
+        return fused(self.cut.steps, self.geometry.graph, self.weights, visible)
+
+    def run(self, numbers: Ints) -> Iterator[Occluded | None]:
+        """Runs some positions.
+
+        Args:
+            numbers: which, int64 (count,).
+
+        Yields:
+            What they gave, in pieces and in any order; ``None`` between two pieces of work.
+        """
+        waiting: list[_Front] = []
+        for party in parties(self.dirt, self.classes, numbers):
+            size = self._most(party)
+            for first in range(0, len(party), size):
+                waiting.append(self._front(party[first : first + size]))
+                yield None
+                # The rest of the graph takes positions of several parties at once: its weights are read once for all.
+                if self.tail is None or sum(len(w.numbers) for w in waiting) >= self.batch:
+                    yield self._behind(waiting)
+                    waiting = []
+        if waiting:
+            yield self._behind(waiting)
+
+    @torch.no_grad()
+    def _front(self, numbers: Ints) -> _Front:
+        """What boxes give, laid over whole planes where the graph is cut."""
+        self._boxes.clear()
+        patches = {self.occluders.of: self._entry(numbers)}
+        sums: dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+        last = self._last
+        for i, step in enumerate(self._steps):
+            patches.update(self._step(step, patches, numbers))
+            for name in step.outputs:
+                if name in self.maps:
+                    sums[name] = self._sum(name, patches[name])
+            for name in last.get(i, ()):
+                patches.pop(name, None)
+        units = len(numbers)
+        given = {name: self._whole(name, patches, units).numpy(force=True) for name in self.cut.given}
+        changed = {n: self._whole(n, patches, units).contiguous().numpy(force=True) for n in self.cut.changed}
+        return _Front(numbers, given, changed if self.tail is not None else {}, sums)
+
+    @torch.no_grad()
+    def _behind(self, fronts: Sequence[_Front]) -> Occluded:
+        """What the rest of the graph makes of them."""
+        numbers = np.concatenate([f.numbers for f in fronts])
+        units = len(numbers)
+        values = {name: self._together(name, [f.given[name] for f in fronts]) for name in self.cut.given}
+        for name in self.cut.still:
+            values[name] = repeated(self.kept[name].numpy(force=True), self.geometry.value(name), units)
+        if self.tail is not None:
+            feeds = {name: self._together(name, [f.changed[name] for f in fronts]) for name in self.cut.changed}
+            for name in self.cut.fixed:
+                feeds[name] = repeated(self.kept[name].numpy(force=True), self.geometry.value(name), units)
+            parts = [self.tail(part) for part in self._split(feeds, units)]
+            for name in self.cut.rest:
+                values[name] = self._together(name, [p[name].numpy(force=True) for p in parts])
+        sums = {name: np.concatenate([f.sums[name] for f in fronts]) for name in self.maps if name in fronts[0].sums}
+        for name, channel in self.maps.items():
+            if name not in sums:
+                sums[name] = self._whole_sum(values[name], name, channel)
+        return Occluded(numbers, values, sums)
+
+    def _together(self, name: str, parts: Sequence[Array]) -> Array:
+        axis = self.geometry.value(name).batch_axis
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis or 0)
+
+    # -- boxes --------------------------------------------------------------------------------------------------------
+
+    def _box(self, name: str, numbers: Ints) -> tuple[dict[int, Ints], dict[int, int]]:
+        """The boxes of one value: as large as the largest that is touched, moved into the plane."""
+        plane = self.geometry.plane(name)
+        origins, sizes = {}, {}
+        for s, along in self.dirt.intervals[name].items():
+            # Values that work place by place share one interval.
+            key = (s, id(along), plane[s])
+            if key not in self._boxes:
+                rows = self.dirt.rows[s][numbers] if s in self.dirt.rows else np.zeros(len(numbers), np.int64)
+                lower, upper = along.lower[rows], along.upper[rows]
+                size = max(1, int((upper - lower).max()))
+                self._boxes[key] = np.minimum(lower, plane[s] - size), size
+            origins[s], sizes[s] = self._boxes[key]
+        return origins, sizes
+
+    def _most(self, party: Ints) -> int:
+        """How many positions of a party are run at once."""
+        self._boxes.clear()
+        largest = 1
+        for step in self._steps:
+            for name in (*step.node.inputs, *step.outputs):
+                if name in self.dirt.intervals and name in self.geometry.shapes:
+                    shape = self.geometry.shapes[name]
+                    _, sizes = self._box(name, party)
+                    area = math.prod(sizes.values()) / max(1, math.prod(self.geometry.plane(name).values()))
+                    largest = max(largest, int(math.prod(shape) * area * 4))
+        return max(1, min(self.piece_bytes // largest, _MOST))
+
+    def _entry(self, numbers: Ints) -> Patch:
+        """What stands in the windows."""
+        name = self.occluders.of
+        value = self.geometry.value(name)
+        origins, sizes = self._box(name, numbers)
+        axes = tuple(value.spatial_axes.values())
+        fill = self._context(f"{name}/fill", torch.from_numpy(self.occluders.fill), name, axes, (0,) * len(axes))
+        at = list(origins.values())
+        extents = list(sizes.values())
+        return Patch(fill.shaped(fill.cut(at, extents), len(numbers), extents), origins)
+
+    def _context(
+        self,
+        key: str,
+        kept: Tensor | None,
+        name: str,
+        axes: Sequence[int],
+        before: Sequence[int],
+        behind: Sequence[int] | None = None,
+        outside: float = 0.0,
+    ) -> Context:
+        ends = tuple(behind or (0,) * len(axes))
+        found = (key, tuple(axes), tuple(before), ends, outside)
+        if found not in self._contexts:
+            tensor = (self.kept[name] if kept is None else kept).to(self._device)
+            self._contexts[found] = Context(tensor, self.geometry.value(name), axes, before, ends, outside)
+        return self._contexts[found]
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.kept.values())).device
+
+    def _step(self, step: Step, patches: Mapping[str, Patch], numbers: Ints) -> dict[str, Patch]:
+        """One step on boxes."""
+        node, how = step.node, step.how
+        output = next(o for o in node.outputs if o)
+        origins, sizes = self._box(output, numbers)
+        try:
+            match how.how:
+                case How.WINDOW | How.PAD:
+                    results = self._through_window(step, patches[node.inputs[0]], origins, sizes, len(numbers))
+                case How.RESHAPE:
+                    touched = next(i for i in node.inputs if i in patches)
+                    brought = self._brought(touched, patches[touched], origins, sizes)
+                    results = (brought.reshape(self._shape(output, sizes, len(numbers))),)
+                case How.POINTWISE:
+                    inputs = [self._input(name, patches, origins, sizes, len(numbers)) for name in node.inputs]
+                    results = run(node, inputs)
+        except (NotImplementedError, TypeError) as error:
+            raise PreconditionError(f"{node} cannot be run on boxes: {error}", node=node.name) from error
+        if step.bounds:
+            results = (bounded(results[0], step.bounds),)
+        return {name: Patch(r, origins) for name, r in zip(step.outputs, results, strict=False) if name}
+
+    def _shape(self, name: str, sizes: Mapping[int, int], units: int) -> tuple[int, ...]:
+        value = self.geometry.value(name)
+        shape = list(self.geometry.shapes[name])
+        assert value.batch_axis is not None
+        shape[value.batch_axis] = units
+        for s, position in value.spatial_axes.items():
+            shape[position] = sizes[s]
+        return tuple(shape)
+
+    def _input(
+        self, name: str, patches: Mapping[str, Patch], origins: Mapping[int, Ints], sizes: Mapping[int, int], units: int
+    ) -> Tensor | None:
+        """One input of a node that works place by place, on the boxes of its output."""
+        if not name:
+            return None
+        if name in patches:
+            return self._brought(name, patches[name], origins, sizes)
+        if name in self.weights:
+            return self.weights[name]
+        value = self.geometry.value(name)
+        kept = self.kept[name]
+        own = {s: p for s, p in value.spatial_axes.items() if kept.shape[p] > 1}
+        if value.batch_axis is None or not own:
+            return kept
+        context = self._context(name, None, name, tuple(own.values()), (0,) * len(own))
+        extents = [sizes[s] for s in own]
+        return context.shaped(context.cut([origins[s] for s in own], extents), units, extents)
+
+    def _brought(self, name: str, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int]) -> Tensor:
+        """A patch on other boxes: what lies around it is read from what is kept."""
+        value = self.geometry.value(name)
+        same = all(patch.value.shape[p] == sizes[s] for s, p in value.spatial_axes.items())
+        if same and all(np.array_equal(patch.origins[s], origins[s]) for s in value.spatial_axes):
+            return patch.value
+        axes = tuple(value.spatial_axes.values())
+        context = self._context(name, None, name, axes, (0,) * len(axes))
+        return context.fill(
+            [origins[s] for s in value.spatial_axes],
+            [sizes[s] for s in value.spatial_axes],
+            patch.value,
+            [patch.origins[s] for s in value.spatial_axes],
+        )
+
+    def _through_window(
+        self,
+        step: Step,
+        patch: Patch,
+        origins: Mapping[int, Ints],
+        sizes: Mapping[int, int],
+        units: int,
+    ) -> tuple[Tensor, ...]:
+        """Convolution, pooling or padding: the inputs of the boxes, with the padding that the plane has there."""
+        node, how = step.node, step.how
+        name, known = node.inputs[0], how.windows
+        assert known is not None
+        value = self.geometry.value(name)
+        labels = {p: s for s, p in value.spatial_axes.items()}
+        starts, at, begins, extents = [], [], [], []
+        for i, s in enumerate(how.spatial):
+            start = origins[s] if s is not None else np.zeros(units, np.int64)
+            count = sizes[s] if s is not None else known.outputs[i]
+            starts.append(start)
+            begins.append(start * known.strides[i] - known.begins[i])
+            extents.append((count - 1) * known.strides[i] + known.spans[i])
+            own = labels.get(2 + i)
+            at.append(patch.origins[own] if own is not None else np.zeros(units, np.int64))
+        axes = tuple(range(2, 2 + len(how.spatial)))
+        # Where the last window ends in front of the plane's end nothing is cut: patches may lie there.
+        behind = tuple(max(0, e) for e in known.ends)
+        before = tuple(max(0, b) for b in known.begins)
+        context = self._context(name, None, name, axes, before, behind, how.outside)
+        x = context.fill(begins, extents, patch.value, at)
+        if how.how is How.PAD:
+            return (x,)
+        if step.weight is not None:
+            return (_convolved(step, x),)
+        bare = {k: v for k, v in node.attributes.items() if k not in ("pads", "auto_pad", "ceil_mode")}
+        bare.pop("count_include_pad", None)
+        (y,) = run(dataclasses.replace(node, attributes=bare), [x])
+        if node.op_type == "AveragePool":
+            y = y * self._shares(node, how, starts, y).to(y.device)
+        return (y,)
+
+    def _shares(self, node: Node, how: Boxable, starts: Sequence[Ints], y: Tensor) -> Tensor:
+        """Places of the window over those that are averaged over, for each output of each box."""
+        known = how.windows
+        assert known is not None
+        extents = self.geometry.shapes[node.inputs[0]][2:]
+        include = bool(node.attributes.get("count_include_pad", 0))
+        found = torch.ones((1,) * y.ndim, dtype=torch.float32)
+        for i, start in enumerate(starts):
+            first = (start[:, None] + np.arange(y.shape[2 + i])) * known.strides[i] - known.begins[i]
+            places = first[..., None] + np.arange(known.kernel[i]) * known.dilations[i]
+            low, high = (-known.begins[i], extents[i] + known.declared[i]) if include else (0, extents[i])
+            counts = np.maximum(((places >= low) & (places < high)).sum(-1), 1)
+            shape = [len(start), 1, *(1 for _ in starts)]
+            shape[2 + i] = counts.shape[1]
+            found = found * torch.from_numpy((known.kernel[i] / counts).astype(np.float32).reshape(shape))
+        return found
+
+    # -- behind the boxes ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _last(self) -> dict[int, list[str]]:
+        """Step -> values that nothing reads behind it."""
+        uses = {n: i for i, step in enumerate(self._steps) for n in (*step.node.inputs, *step.outputs) if n}
+        found: dict[int, list[str]] = {}
+        for name, i in uses.items():
+            if name not in self.cut.changed and name not in self.cut.given:
+                found.setdefault(i, []).append(name)
+        return found
+
+    def _split(self, feeds: Mapping[str, Array], units: int) -> Iterator[dict[str, Array]]:
+        """Feeds that the rest of the graph takes at once: all of them, or one by one."""
+        if self.batched or units == 1:
+            yield dict(feeds)
+            return
+        for i in range(units):
+            part = {}
+            for name, array in feeds.items():
+                axis = self.geometry.value(name).batch_axis
+                part[name] = array if axis is None else np.take(array, [i], axis)
+            yield part
+
+    def _whole(self, name: str, patches: Mapping[str, Patch], units: int) -> Tensor:
+        plane = self.geometry.plane(name)
+        zero = np.zeros(units, np.int64)
+        return self._brought(name, patches[name], dict.fromkeys(plane, zero), dict(plane))
+
+    def _sum(self, name: str, patch: Patch) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """The sum of a channel's map: of the whole input's, less what stood in the boxes, and what stands there now."""
+        value = self.geometry.value(name)
+        assert value.channel_axis is not None
+        assert value.batch_axis is not None
+        channel = self.maps[name]
+        axes = tuple(value.spatial_axes.values())
+        kept = self.kept[name].narrow(value.channel_axis, channel, 1).double()
+        context = self._context(f"{name}/{channel}", kept, name, axes, (0,) * len(axes))
+        sizes = [patch.value.shape[a] for a in axes]
+        units = patch.value.shape[value.batch_axis]
+        before = context.cut([patch.origins[s] for s in value.spatial_axes], sizes).view(units, -1).sum(1)
+        now = patch.value.narrow(value.channel_axis, channel, 1).double()
+        after = now.movedim(value.batch_axis, 0).reshape(units, -1).sum(1)
+        found: np.ndarray[tuple[int], np.dtype[np.float64]] = (kept.sum() - before + after).numpy(force=True)
+        return found
+
+    def _whole_sum(self, values: Array, name: str, channel: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        value = self.geometry.value(name)
+        assert value.channel_axis is not None
+        assert value.batch_axis is not None
+        chosen = np.moveaxis(np.take(values, [channel], value.channel_axis), value.batch_axis, 0)
+        found: np.ndarray[tuple[int], np.dtype[np.float64]] = chosen.reshape(len(chosen), -1).sum(1, dtype=np.float64)
+        return found
+
+
+def _convolved(step: Step, x: Tensor) -> Tensor:
+    """A convolution without padding; one of 1 by 1 is a matrix product, sooner on few places."""
+    weight, node = step.weight, step.node
+    assert weight is not None
+    assert step.how.windows is not None
+    strides, dilations = step.how.windows.strides, step.how.windows.dilations
+    group = node.attributes.get("group", 1)
+    assert isinstance(group, int)
+    if x.ndim == 4 and group == 1 and tuple(weight.shape[2:]) == (1, 1):
+        rows = x.permute(0, 2, 3, 1)[:, :: strides[0], :: strides[1]].contiguous()
+        return torch.nn.functional.linear(rows, weight.flatten(1), step.bias).permute(0, 3, 1, 2)
+    return _CONV[x.ndim - 2](x, weight, step.bias, strides, 0, dilations, group)

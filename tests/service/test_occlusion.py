@@ -1,0 +1,199 @@
+"""Occlusion over the wire: the client's grids beside runs of ONNX Runtime, its refusals, and the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import pytest
+from tests.service.conftest import Serve
+from tests.service.small import SIZE, encoded, network, photograph
+from typer.testing import CliRunner
+
+from unpool.client import AsyncClient, Client, OcclusionGrid, Region, errors
+from unpool.client.cli import expecting
+from unpool.client.commands.occlude import nearest, occlude, sketch
+from unpool.service.settings import ServiceSettings
+
+Floats = npt.NDArray[np.float32]
+
+
+def brute(
+    x: Floats, fill: Floats, window: int, stride: int, names: tuple[str, ...] = ("scores",)
+) -> list[npt.NDArray[np.float64]]:
+    """Each occluded input through ONNX Runtime by itself, row by row."""
+    import onnx
+
+    model = network()
+    kept = [o.name for o in model.graph.output]
+    for name in names:
+        if name not in kept:
+            model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found: list[list[npt.NDArray[np.float64]]] = [[] for _ in names]
+    for top in range(0, SIZE - window + 1, stride):
+        for left in range(0, SIZE - window + 1, stride):
+            hidden = x.copy()
+            area = (..., slice(top, top + window), slice(left, left + window))
+            hidden[area] = fill[area]
+            for i, value in enumerate(session.run(list(names), {"image": hidden})):
+                found[i].append(value.astype(np.float64)[0])
+    return [np.stack(rows) for rows in found]
+
+
+@pytest.fixture
+def x() -> Floats:
+    return np.random.default_rng(0).normal(size=(1, 3, SIZE, SIZE)).astype(np.float32)
+
+
+async def test_a_grid_over_the_wire_equals_runs_of_onnx_runtime(serve: Serve, x: Floats) -> None:
+    fill = np.full_like(x, 0.5)
+    scores, maps = brute(x, fill, 8, 5, ("scores", "r2"))
+
+    def ask(target: str) -> OcclusionGrid:
+        with Client(target) as client:
+            stream = client.occlude(
+                "small", tensor=x, window=8, stride=5, targets=[2, "emu", Region((1,), (3,))], fill=0.5, layer="r2",
+                projection=True,
+            )  # fmt: skip
+            sizes = [len(tile.numbers) for tile in stream if tile.coarse]
+            assert 0 < sum(sizes) <= 25 // 10
+            return stream.grid()
+
+    async with serve() as (server, _):
+        grid = await asyncio.to_thread(ask, server.address)
+    assert grid.header.shape == (5, 5)
+    assert [b.tolist() for b in grid.header.begins] == [[0, 5, 10, 15, 20]] * 2
+    np.testing.assert_allclose(grid.scores[2].ravel(), scores[:, 2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(grid.scores["emu"].ravel(), scores[:, 4], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(grid.scores[Region((1,), (3,))].ravel(), scores[:, 1:3].sum(1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(grid.labels.ravel(), scores.argmax(1))
+    np.testing.assert_allclose(
+        grid.layer_activation.ravel(), maps[:, grid.header.channel].sum((1, 2)), rtol=1e-5, atol=1e-6
+    )
+    baseline = grid.target(2).baseline
+    np.testing.assert_allclose(grid.drop(2), np.float32(baseline) - grid.scores[2])
+    assert grid.projection is not None
+    assert grid.projection.channel == grid.header.channel
+    assert not len(grid.missing)
+
+
+async def test_missing_tiles_alone_can_be_asked_for(serve: Serve, x: Floats) -> None:
+    async with serve() as (server, _), AsyncClient(server.address) as client:
+        whole = await client.occlude("small", tensor=x, window=8, stride=8, targets=1).grid()
+        stream = client.occlude("small", tensor=x, window=8, stride=8, targets=1, only=[0, 3, 7])
+        part = await stream.grid()
+        rest = await client.occlude("small", tensor=x, window=8, stride=8, targets=1, only=part.missing).grid()
+    assert sorted(set(range(16)) - set(part.missing.tolist())) == [0, 3, 7]
+    np.testing.assert_allclose(part.merged(rest).scores[1], whole.scores[1], rtol=1e-5)
+
+
+async def test_a_picture_is_hidden_with_the_mean_colour_in_its_own_order(serve: Serve) -> None:
+    picture = photograph(SIZE, SIZE)
+    x = np.asarray(picture, np.float32).transpose(2, 0, 1)[None, ::-1] / 127
+    x = np.ascontiguousarray(x)
+    fill = np.empty_like(x)
+    fill[:] = np.array([30, 20, 10], np.float32).reshape(1, 3, 1, 1) / 127  # fed BGR, asked for as RGB
+    scores = brute(x, fill, 10, 11)[0]
+
+    def ask(target: str, image: bytes) -> OcclusionGrid:
+        with Client(target) as client:
+            return client.occlude("small", image, window=10, stride=11, targets=0, fill=(10, 20, 30)).grid()
+
+    async with serve() as (server, _):
+        # 36 by 36, of which the preprocessing cuts the middle: the picture lies there as it is.
+        padded = photograph(36, 36)
+        padded.paste(picture, (2, 2))
+        grid = await asyncio.to_thread(ask, server.address, encoded(padded))
+        np.testing.assert_allclose(grid.scores[0].ravel(), scores[:, 0], rtol=1e-4, atol=1e-5)
+        overlay, panel = grid.overlay(padded), grid.figure(padded)
+        assert overlay.size == padded.size
+        assert panel.width > 400
+        assert np.asarray(overlay)[0, 0].tolist() == list(padded.getpixel((0, 0)))  # beyond the crop nothing is laid
+
+
+REFUSED = [
+    ({"window": 33}, "window"),
+    ({"window": [3, 4, 5]}, "window"),
+    ({"stride": 0}, "stride"),
+    ({"positions": [(0, 30)]}, "positions[0]"),
+    ({"positions": [(0,)]}, "positions[0]"),
+    ({"targets": [5]}, "targets[0]"),
+    ({"targets": ["eagle"]}, "targets[0].label"),
+    ({"targets": [Region((0, 0), (1, 1))]}, "targets[0]"),
+    ({"fill": np.zeros((2, 3), np.float32)}, "fill"),
+    ({"fill": (1.0, 2.0)}, "fill"),
+    ({"only": [99]}, "only[0]"),
+    ({"layer": "scores", "projection": True, "window": 40}, "window"),
+]
+
+
+async def test_what_cannot_be_is_refused_by_field(serve: Serve, x: Floats) -> None:
+    async with serve() as (server, _), AsyncClient(server.address) as client:
+        for extra, field in REFUSED:
+            with pytest.raises(errors.InvalidArgumentError) as caught:
+                await client.occlude("small", tensor=x, **({"window": 8} | extra)).grid()
+            assert caught.value.field.startswith(field), (extra, caught.value)
+        with pytest.raises(errors.InvalidArgumentError, match="emu"):
+            await client.occlude("small", tensor=x, window=8, targets="emus").grid()
+        with pytest.raises(errors.NotFoundError, match="r2"):
+            await client.occlude("small", tensor=x, window=8, layer="r22").grid()
+        with pytest.raises(errors.InvalidArgumentError):
+            await client.occlude("small", tensor=x, window=8, positions=[]).grid()
+
+
+async def test_a_grid_beyond_the_budget_tells_the_stride_that_fits(serve: Serve, x: Floats) -> None:
+    async with serve(ServiceSettings(port=0, positions=30)) as (server, _), AsyncClient(server.address) as client:
+        with pytest.raises(errors.BusyError, match="stride of 5 by 5 fits"):
+            await client.occlude("small", tensor=x, window=8, stride=2).grid()
+        grid = await client.occlude("small", tensor=x, window=8, stride=5).grid()
+    assert grid.scores[grid.header.targets[0].key].shape == (5, 5)
+
+
+async def test_of_several_inputs_one_is_hidden(serve: Serve) -> None:
+    rng = np.random.default_rng(1)
+    inputs = {name: rng.normal(size=(1, 3, 8, 8)).astype(np.float32) for name in ("left", "right")}
+    async with serve() as (server, _), AsyncClient(server.address) as client:
+        target = Region((0, 0, 0), (4, 8, 8), "out")
+        grid = await client.occlude("pair", inputs=inputs, of="right", window=3, stride=5, targets=target).grid()
+        whole = np.zeros((2, 2))
+        for i in range(2):
+            for j in range(2):
+                hidden = {name: array.copy() for name, array in inputs.items()}
+                hidden["right"][..., 5 * i : 5 * i + 3, 5 * j : 5 * j + 3] = 0
+                async for activation in client.capture("pair", inputs=hidden, of="right", layers="out"):
+                    whole[i, j] = activation.values.sum(dtype=np.float64)
+    np.testing.assert_allclose(grid.scores[target], whole, rtol=1e-5)
+
+
+async def test_the_verb_saves_grid_panel_and_overlay(serve: Serve, tmp_path: Path) -> None:
+    import typer
+
+    picture = tmp_path / "picture.png"
+    photograph(50, 40).save(picture)
+    app = typer.Typer()
+    app.command()(expecting(occlude))
+    out = tmp_path / "out"
+    async with serve() as (server, _):
+        wanted = ["small", str(picture), "--server", server.address, "-w", "8", "-t", "cat", "-l", "r2", "-p"]
+        result = await asyncio.to_thread(CliRunner().invoke, app, [*wanted, "-o", str(out)])
+        assert result.exit_code == 0, result.output
+        assert "cat" in result.stdout
+        bad = await asyncio.to_thread(CliRunner().invoke, app, [*wanted, "--stride", "x"])
+        assert bad.exit_code == 2
+    assert sorted(p.name for p in out.iterdir()) == ["figure.png", "grid.npz", "occlusion.json", "overlay_0_2.png"]
+    with np.load(out / "grid.npz") as saved:
+        assert saved["scores"].shape == (1, 7, 7)
+        assert np.isfinite(saved["scores"]).all()
+        assert ((saved["scores"] > 0) & (saved["scores"] < 1)).all()
+        assert saved["begins_1"].tolist() == [0, 4, 8, 12, 16, 20, 24]
+
+
+def test_a_preview_fills_gaps_from_the_coarse_grid() -> None:
+    values = np.full((4, 4), np.nan)
+    values[0, 0], values[0, 2], values[2, 0], values[2, 2] = 1, 2, 3, 4
+    assert nearest(values).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+    assert callable(sketch)
