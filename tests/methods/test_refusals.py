@@ -123,15 +123,14 @@ def test_a_layer_that_the_looked_at_input_does_not_reach_is_refused() -> None:
 def test_a_node_that_no_signal_can_cross_is_named(policy: Policy) -> None:
     net = Net(np.random.default_rng(0), (3, 6, 6))
     net.add("Conv", ["x", net.normal(2, 3, 3, 3)], pads=[1] * 4)
-    net.nodes.append(helper.make_node("Det", [net.current], ["det"], name="the_determinant"))
-    net.nodes.append(helper.make_node("Unsqueeze", ["det", net.weight(np.array([2, 3]))], ["back"]))
-    net.nodes.append(helper.make_node("Conv", ["back", net.normal(3, 2, 1, 1)], ["last"]))
+    net.nodes.append(helper.make_node("RandomNormalLike", [net.current], ["noise"], name="the_noise"))
+    net.nodes.append(helper.make_node("Conv", ["noise", net.normal(3, 2, 1, 1)], ["last"]))
     net.current = "last"
     engine = engine_of(net.model((1, 3, 6, 6)))
     feeds = feeds_of(engine, _picture(1, 3, 6, 6))
-    with pytest.raises(PreconditionError, match="the_determinant") as refused:
+    with pytest.raises(PreconditionError, match="the_noise") as refused:
         asked(engine, feeds, ProjectionRequest("last", top=1, policy=policy))
-    assert refused.value.node == "the_determinant"
+    assert refused.value.node == "the_noise"
     assert asked(engine, feeds, ProjectionRequest("t0", top=1, policy=policy))[1], "what lies below is served"
 
 
