@@ -73,6 +73,8 @@ def boxable(node: Node, geometry: Geometry, dirty: Set[str]) -> Boxable | None:
 
 
 def _pointwise(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    if node.op_type in _RESHAPING:
+        return _reshaping(node, geometry, touched)
     windows = geometry.windows(node)
     plane = geometry.plane(node.outputs[0])
     if any(geometry.plane(o) != plane for o in node.outputs if o):
@@ -86,9 +88,22 @@ def _pointwise(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | 
                 return None
         elif any(windows[i].get(s) != POINTWISE and not isinstance(windows[i].get(s), Broadcast) for s in own):
             return None
-    if node.op_type in _RESHAPING:
-        return Boxable(How.RESHAPE) if len(touched) == 1 else None
     return Boxable(How.POINTWISE)
+
+
+def _reshaping(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    """Another shape that keeps every axis of the plane, but for those of extent 1 that come or go."""
+    if touched != [0]:
+        return None
+    before, behind = geometry.plane(node.inputs[0]), geometry.plane(node.outputs[0])
+    along = geometry.windows(node)[0]
+    for s in before.keys() | behind.keys():
+        if s in before and s in behind:
+            if before[s] != behind[s] or along.get(s) != POINTWISE:
+                return None
+        elif before.get(s, 1) != 1 or behind.get(s, 1) != 1:
+            return None
+    return Boxable(How.RESHAPE)
 
 
 def _windowed(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
