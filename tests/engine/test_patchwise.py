@@ -20,7 +20,7 @@ from unpool.graph import load
 from unpool.graph.model import BatchSupport
 
 Array = npt.NDArray[np.generic]
-_RUN = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+_RUN = settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
 _SETTINGS = EngineSettings(device="cpu", threads=1)
 _TOLERANCE = 1e-5
 

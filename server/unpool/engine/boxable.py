@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Set
 from dataclasses import dataclass
+
+import numpy as np
 
 from unpool.engine.geometry import Geometry
 from unpool.graph.intervals import POINTWISE, Broadcast, Sliding
@@ -18,6 +19,10 @@ _WINDOWED = frozenset({"Conv", "MaxPool", "AveragePool"})
 _RESHAPING = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 _SIZED = frozenset({"Expand", "Shape", "Size", "ConstantOfShape"})
 """Operators that are told, or tell, the plane's extents, and would be wrong about a box."""
+
+
+_LOWEST = float(np.finfo(np.float32).min)
+"""What ONNX Runtime takes for the maximum of a window that lies in the padding altogether."""
 
 
 class How(enum.Enum):
@@ -125,7 +130,7 @@ def _windowed(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | N
     known = node_geometry(node, source.shape[2:], kernel)
     if known.outputs != result.shape[2:] or len(known.kernel) > 3:
         return None
-    outside = -math.inf if node.op_type == "MaxPool" else 0.0
+    outside = _LOWEST if node.op_type == "MaxPool" else 0.0
     return Boxable(How.WINDOW, known, _spatial(source.axes, geometry, node, range(2, len(source.shape))), outside)
 
 
