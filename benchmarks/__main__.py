@@ -10,7 +10,7 @@ import typer
 
 from benchmarks.report import Report
 
-NAMES = ("projection", "capturing", "service", "whole_planes")
+NAMES = ("projection", "capturing", "service", "whole_planes", "occlusion")
 
 
 def main(
