@@ -10,7 +10,7 @@ import typer
 
 from benchmarks.report import Report
 
-NAMES = ("projection", "capturing", "admission", "service", "whole_planes", "forward", "exemplars")
+NAMES = ("projection", "capturing", "admission", "service", "whole_planes", "forward", "exemplars", "occlusion")
 
 
 def main(

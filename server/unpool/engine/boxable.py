@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Set
 from dataclasses import dataclass
+
+import numpy as np
 
 from unpool.engine.geometry import Geometry
 from unpool.graph.intervals import POINTWISE, Broadcast, Sliding
@@ -18,6 +19,10 @@ _WINDOWED = frozenset({"Conv", "MaxPool", "AveragePool"})
 _RESHAPING = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 _SIZED = frozenset({"Expand", "Shape", "Size", "ConstantOfShape"})
 """Operators that are told, or tell, the plane's extents, and would be wrong about a box."""
+
+
+_LOWEST = float(np.finfo(np.float32).min)
+"""What ONNX Runtime takes for the maximum of a window that lies in the padding altogether."""
 
 
 class How(enum.Enum):
@@ -73,6 +78,8 @@ def boxable(node: Node, geometry: Geometry, dirty: Set[str]) -> Boxable | None:
 
 
 def _pointwise(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    if node.op_type in _RESHAPING:
+        return _reshaping(node, geometry, touched)
     windows = geometry.windows(node)
     plane = geometry.plane(node.outputs[0])
     if any(geometry.plane(o) != plane for o in node.outputs if o):
@@ -86,9 +93,22 @@ def _pointwise(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | 
                 return None
         elif any(windows[i].get(s) != POINTWISE and not isinstance(windows[i].get(s), Broadcast) for s in own):
             return None
-    if node.op_type in _RESHAPING:
-        return Boxable(How.RESHAPE) if len(touched) == 1 else None
     return Boxable(How.POINTWISE)
+
+
+def _reshaping(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    """Another shape that keeps every axis of the plane, but for those of extent 1 that come or go."""
+    if touched != [0]:
+        return None
+    before, behind = geometry.plane(node.inputs[0]), geometry.plane(node.outputs[0])
+    along = geometry.windows(node)[0]
+    for s in before.keys() | behind.keys():
+        if s in before and s in behind:
+            if before[s] != behind[s] or along.get(s) != POINTWISE:
+                return None
+        elif before.get(s, 1) != 1 or behind.get(s, 1) != 1:
+            return None
+    return Boxable(How.RESHAPE)
 
 
 def _windowed(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
@@ -110,7 +130,7 @@ def _windowed(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | N
     known = node_geometry(node, source.shape[2:], kernel)
     if known.outputs != result.shape[2:] or len(known.kernel) > 3:
         return None
-    outside = -math.inf if node.op_type == "MaxPool" else 0.0
+    outside = _LOWEST if node.op_type == "MaxPool" else 0.0
     return Boxable(How.WINDOW, known, _spatial(source.axes, geometry, node, range(2, len(source.shape))), outside)
 
 

@@ -160,6 +160,8 @@ def _context(node: Node, how: Boxable, geometry: Geometry, dirt: Dirt) -> set[st
     found = {i for i in node.inputs if i in values and i not in dirt.intervals}
     if how.how in (How.WINDOW, How.PAD):
         return found | set(touched)
+    if how.how is How.RESHAPE:
+        return found
     out = dirt.intervals[next(o for o in node.outputs if o)]
     for name in touched:
         own = dirt.intervals[name]

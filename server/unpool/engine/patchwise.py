@@ -254,9 +254,8 @@ class Occlusion:
                 case How.WINDOW | How.PAD:
                     results = self._through_window(step, patches[node.inputs[0]], origins, sizes, len(numbers))
                 case How.RESHAPE:
-                    touched = next(i for i in node.inputs if i in patches)
-                    brought = self._brought(touched, patches[touched], origins, sizes)
-                    results = (brought.reshape(self._shape(output, sizes, len(numbers))),)
+                    x = patches[node.inputs[0]].value
+                    results = (x.reshape(self._shape(output, sizes, len(numbers))),)
                 case How.POINTWISE:
                     inputs = [self._input(name, patches, origins, sizes, len(numbers)) for name in node.inputs]
                     results = run(node, inputs)
