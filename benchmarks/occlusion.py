@@ -96,8 +96,8 @@ def _captum(name: str, feeds: Feeds, engine: Engine) -> float:
     # Captum takes no list of positions: a part of the picture of the same positions' number is hidden, on a whole run.
     times = []
     for batch in _BATCHES:
-        _seconds(lambda: forward(x.expand(batch, *x.shape[1:]).contiguous()))
-        times.append(_seconds(lambda: forward(x.expand(batch, *x.shape[1:]).contiguous())) / batch)
+        _seconds(lambda batch=batch: forward(x.expand(batch, *x.shape[1:]).contiguous()))
+        times.append(_seconds(lambda batch=batch: forward(x.expand(batch, *x.shape[1:]).contiguous())) / batch)
     best = _BATCHES[int(np.argmin(times))]
     method = CaptumOcclusion(lambda batch: forward(batch).flatten(1)[:, :1])
     shape = (x.shape[1], WINDOW, WINDOW)
