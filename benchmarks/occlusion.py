@@ -75,7 +75,7 @@ def _grid(report: Report, engine: Engine, feeds: Feeds, name: str, stride: int) 
     report.add(Line(f"{name} {WINDOW}/{stride}, share of the bound", f"bound {bound:.2f}", f"{brute / total:.2f}",
                     brute / total / bound, _SHARE))  # fmt: skip
     if name in _CAPTUM and stride == 16:
-        captum = _captum(name, feeds, engine)
+        captum = _captum(name, feeds)
         report.add(Line(f"{name} {WINDOW}/{stride}", f"Captum Occlusion, best batch: {captum:.2f} s", f"{total:.2f} s",
                         captum / total, _CAPTUM[name]))  # fmt: skip
 
@@ -89,16 +89,20 @@ def _bound(engine: Engine, feeds: Feeds, stride: int) -> float:
     return split(geometry, feeds.of, dirt, engine.model.graph.outputs, (), forced=True).saved
 
 
-def _captum(name: str, feeds: Feeds, engine: Engine) -> float:
-    """Captum's Occlusion on the model in PyTorch, at the fastest of some batches, on a share of the positions."""
-    x = torch.from_numpy(feeds.arrays[feeds.of])
-    forward, x = _module(name, x)
-    # Captum takes no list of positions: a part of the picture of the same positions' number is hidden, on a whole run.
-    times = []
-    for batch in _BATCHES:
-        _seconds(lambda: forward(x.expand(batch, *x.shape[1:]).contiguous()))
-        times.append(_seconds(lambda: forward(x.expand(batch, *x.shape[1:]).contiguous())) / batch)
-    best = _BATCHES[int(np.argmin(times))]
+def _per_image(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, batch: int) -> float:
+    """Seconds for an image of a batch; infinite where the file's constants take one image only."""
+    images = x.expand(batch, *x.shape[1:]).contiguous()
+    try:
+        _seconds(lambda: forward(images))
+    except RuntimeError:
+        return float("inf")
+    return _seconds(lambda: forward(images)) / batch
+
+
+def _captum(name: str, feeds: Feeds) -> float:
+    """Captum's Occlusion on the model in PyTorch, at the batch that is fastest on whole runs."""
+    forward, x = _module(name, torch.from_numpy(feeds.arrays[feeds.of]))
+    best = min(_BATCHES, key=lambda batch: _per_image(forward, x, batch))
     method = CaptumOcclusion(lambda batch: forward(batch).flatten(1)[:, :1])
     shape = (x.shape[1], WINDOW, WINDOW)
     with torch.no_grad():
