@@ -89,4 +89,4 @@ def test_a_stub_speaks_the_names_of_the_contract() -> None:
     channel = Recorder()
     inspection_service_pb2_grpc.InspectionServiceStub(channel)
     assert channel.unary == ["/unpool.v1.InspectionService/Classify"]
-    assert channel.stream == ["/unpool.v1.InspectionService/Capture", "/unpool.v1.InspectionService/Project"]
+    assert channel.stream == [f"/unpool.v1.InspectionService/{name}" for name in ("Capture", "Project", "Occlude")]
