@@ -75,7 +75,7 @@ def _grid(report: Report, engine: Engine, feeds: Feeds, name: str, stride: int) 
     report.add(Line(f"{name} {WINDOW}/{stride}, share of the bound", f"bound {bound:.2f}", f"{brute / total:.2f}",
                     brute / total / bound, _SHARE))  # fmt: skip
     if name in _CAPTUM and stride == 16:
-        captum = _captum(name, feeds, engine)
+        captum = _captum(name, feeds)
         report.add(Line(f"{name} {WINDOW}/{stride}", f"Captum Occlusion, best batch: {captum:.2f} s", f"{total:.2f} s",
                         captum / total, _CAPTUM[name]))  # fmt: skip
 
