@@ -15,9 +15,6 @@ from tests.exporters.networks import NETWORKS, module
 from tests.exporters.support import Exported
 
 from unpool.engine import Policy
-from unpool.ops.base import registered
-
-_RECURRENT = any(o.op_type == "LSTM" for o in registered())
 
 
 @functools.cache
@@ -54,8 +51,6 @@ EXPORTERS = {"torchscript": _torchscript, "dynamo": _dynamo}
 @pytest.fixture(scope="module", params=[pytest.param((e, n), id=f"{e}-{n}") for n in NETWORKS for e in EXPORTERS])
 def exported(request: pytest.FixtureRequest) -> Exported:
     exporter, name = request.param
-    if name == "recurrent" and not _RECURRENT:
-        pytest.skip("LSTM has no forward in torch yet")
     return Exported(name, EXPORTERS[exporter](name), {"input": NETWORKS[name].example().numpy()})
 
 

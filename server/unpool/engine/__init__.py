@@ -2,7 +2,6 @@
 
 from unpool.engine.boxes import Boxes
 from unpool.engine.captures import Capture
-from unpool.engine.cost import multiply_adds
 from unpool.engine.engine import Engine
 from unpool.engine.executor import Executor
 from unpool.engine.feeds import Feeds
@@ -31,7 +30,6 @@ __all__ = [
     "Policy",
     "Route",
     "Signal",
-    "multiply_adds",
     "painted",
     "repeated",
 ]
