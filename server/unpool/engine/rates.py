@@ -1,7 +1,7 @@
 """What a forward run costs, counted before it is run: operations and bytes at rates that were measured.
 
-The rates are of one core, torch's on boxes with channels last and ONNX Runtime's on whole planes; only their ratios
-decide anything, and these hold for more cores too. Counted rather than timed, so that one question is always
+The rates are of two cores, torch's on boxes with channels last and ONNX Runtime's on whole planes; only their ratios
+decide anything. Counted rather than timed, so that one question is always
 run one way.
 """
 
