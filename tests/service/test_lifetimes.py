@@ -24,9 +24,9 @@ from unpool.graph.errors import InvalidArgumentError
 from unpool.repository import Repository
 from unpool.service.binding import address
 from unpool.service.settings import ServiceSettings
-from unpool.v1 import inspection_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
+from unpool.v1 import inspection_pb2, inspection_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
 
-LONG = project(top=12, position_mode=2)
+LONG = project(top=12, position_mode=2, render=inspection_pb2.RenderOptions())  # each drawn: one by one
 SERVICES = ("unpool.v1.ModelService", "unpool.v1.InspectionService")
 
 
@@ -91,7 +91,7 @@ async def test_a_call_without_a_deadline_has_the_servers(serve: Serve) -> None:
 async def test_a_client_killed_in_the_middle_leaves_nothing_behind(serve: Serve, repository: Watched) -> None:
     reader = """
 import sys, grpc
-from unpool.v1 import inspection_service_pb2, inspection_service_pb2_grpc
+from unpool.v1 import inspection_pb2, inspection_service_pb2, inspection_service_pb2_grpc
 channel = grpc.insecure_channel(sys.argv[1])
 request = inspection_service_pb2.ProjectRequest.FromString(bytes.fromhex(sys.stdin.read()))
 stream = inspection_service_pb2_grpc.InspectionServiceStub(channel).Project(request)
@@ -167,8 +167,9 @@ async def test_a_client_that_knows_only_reflection_lists_models_and_projects(ser
         )
         messages = [m async for m in stream]
         assert messages[0].header.total == 2
-        assert len(messages) == 3
-        assert len(messages[1].projection.signal.data) > 0
+        projections = [p for m in messages[1:] for p in m.projections]
+        assert len(projections) == 2
+        assert len(projections[0].signal.data) > 0
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])

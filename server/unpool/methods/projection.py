@@ -252,6 +252,7 @@ def _pieces(
                 yield None
                 continue
             yield from _results(to, layer, capture, units, chosen, seen, piece)
+            yield None  # nothing more is ready
         done += len(chosen)
         size = min(_GROWTH * size, limit)
         yield None

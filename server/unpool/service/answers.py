@@ -139,6 +139,18 @@ class ProjectedUnit:
 
 
 @dataclass(frozen=True, eq=False)
+class ProjectedUnits:
+    """Projections that have become ready together: one message, for a message costs as much as a small projection."""
+
+    units: tuple[ProjectedUnit, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the signals and the drawings."""
+        return sum(unit.nbytes for unit in self.units)
+
+
+@dataclass(frozen=True, eq=False)
 class ModelAnswer:
     """A loaded model described. Of the entry only what was read at load may be used.
 

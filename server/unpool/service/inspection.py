@@ -24,6 +24,7 @@ from unpool.service.answers import (
     ClassifyAnswer,
     LabelledScore,
     ProjectedUnit,
+    ProjectedUnits,
     ProjectHeader,
     Provenance,
 )
@@ -43,6 +44,7 @@ from unpool.service.showing import Seen, see
 from unpool.service.software import software
 
 T = TypeVar("T")
+_TOGETHER_BYTES = 1 << 20
 
 
 class InspectionHandlers:
@@ -65,8 +67,8 @@ class InspectionHandlers:
         """Activations: a header, then each tensor in pieces."""
         return self._held(question.model, question.shown, lambda e, s: _captured(e, s, question))
 
-    def project(self, question: ProjectQuestion) -> Pieces[ProjectHeader | ProjectedUnit]:
-        """Projections: a header, then each as it is ready."""
+    def project(self, question: ProjectQuestion) -> Pieces[ProjectHeader | ProjectedUnits]:
+        """Projections: a header, then those that are ready together, again and again."""
         return self._held(question.model, question.shown, lambda e, s: _projected(e, s, question))
 
     def occlude(self, question: OccludeQuestion) -> Pieces[OccludeHeader | MapProjection | OcclusionTile]:
@@ -151,19 +153,27 @@ def _captured(entry: Entry, seen: Seen, question: CaptureQuestion) -> Iterator[C
 
 def _projected(
     entry: Entry, seen: Seen, question: ProjectQuestion
-) -> Generator[ProjectHeader | ProjectedUnit | None, None, None]:
+) -> Generator[ProjectHeader | ProjectedUnits | None, None, None]:
     completed = 0
     header: ProjectionHeader | None = None
+    ready: list[ProjectedUnit] = []
     for item in project(entry.engine, seen.feeds, question.request):
         if item is None:
-            yield None
+            yield ProjectedUnits(tuple(ready)) if ready else None
+            ready.clear()
         elif isinstance(item, ProjectionHeader):
             header = item
             yield _header(entry, seen, question, header)
         else:
             assert header is not None
             completed += 1
-            yield projected_unit(entry, seen, question, header, item, completed)
+            ready.append(projected_unit(entry, seen, question, header, item, completed))
+            # A drawing takes its time: each is a piece of its own.
+            if question.render is not None or sum(unit.nbytes for unit in ready) >= _TOGETHER_BYTES:
+                yield ProjectedUnits(tuple(ready))
+                ready.clear()
+    if ready:
+        yield ProjectedUnits(tuple(ready))
 
 
 def _header(entry: Entry, seen: Seen, question: ProjectQuestion, header: ProjectionHeader) -> ProjectHeader:

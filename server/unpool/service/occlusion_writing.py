@@ -6,7 +6,7 @@ import numpy as np
 
 from unpool.methods.occlusion_requests import OcclusionTile
 from unpool.service.occlusion import MapProjection, OccludeHeader
-from unpool.service.writing import write_geometry, write_project, write_provenance
+from unpool.service.writing import write_geometry, write_project_header, write_projection, write_provenance
 from unpool.v1 import inspection_pb2, occlusion_pb2, tensor_pb2
 
 
@@ -17,7 +17,7 @@ def write_occlude(answer: OccludeHeader | MapProjection | OcclusionTile) -> occl
     if isinstance(answer, MapProjection):
         return occlusion_pb2.OccludeResponse(
             projection=occlusion_pb2.OcclusionProjection(
-                header=write_project(answer.header).header, projection=write_project(answer.unit).projection
+                header=write_project_header(answer.header), projection=write_projection(answer.unit)
             )
         )
     return occlusion_pb2.OccludeResponse(

@@ -107,8 +107,8 @@ def read_tensor(tensor: tensor_pb2.Tensor, field: str) -> Array:
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def write_tensor(array: Array) -> tensor_pb2.Tensor:
-    """An array as a tensor message.
+def fill_tensor(message: tensor_pb2.Tensor, array: Array) -> None:
+    """An array as a tensor message that stands in another already, which saves a copy of the values.
 
     Raises:
         PreconditionError: a dtype that does not travel.
@@ -117,7 +117,9 @@ def write_tensor(array: Array) -> tensor_pb2.Tensor:
     if number not in DTYPES:
         raise PreconditionError(f"values of dtype {array.dtype.name} cannot be sent")
     little = np.ascontiguousarray(array, DTYPES[number])
-    return tensor_pb2.Tensor(dtype=number, shape=array.shape, data=little.tobytes())
+    message.dtype = number
+    message.shape.extend(array.shape)
+    message.data = little.tobytes()
 
 
 def write_axes(shape: tuple[Dim, ...] | None, axes: Iterable[Axis]) -> list[tensor_pb2.Axis]:

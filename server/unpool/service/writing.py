@@ -11,6 +11,7 @@ from unpool.service.answers import (
     ClassifyAnswer,
     InputGeometry,
     ProjectedUnit,
+    ProjectedUnits,
     ProjectHeader,
     Provenance,
 )
@@ -21,7 +22,7 @@ from unpool.service.wire_types import (
     ROLES,
     START_NUMBERS,
     dtype_number,
-    write_tensor,
+    fill_tensor,
 )
 from unpool.v1 import input_pb2, inspection_pb2, inspection_service_pb2, tensor_pb2
 
@@ -89,11 +90,11 @@ def write_capture(answer: CaptureHeader | CaptureChunk) -> inspection_service_pb
     )
 
 
-def write_project(answer: ProjectHeader | ProjectedUnit) -> inspection_service_pb2.ProjectResponse:
+def write_project(answer: ProjectHeader | ProjectedUnits) -> inspection_service_pb2.ProjectResponse:
     """One message of a stream of projections."""
     if isinstance(answer, ProjectHeader):
         return inspection_service_pb2.ProjectResponse(header=write_project_header(answer))
-    return inspection_service_pb2.ProjectResponse(projection=write_projection(answer))
+    return inspection_service_pb2.ProjectResponse(projections=[write_projection(unit) for unit in answer.units])
 
 
 def _captured(layer: CapturedLayer) -> inspection_pb2.CapturedLayer:
@@ -159,5 +160,5 @@ def write_projection(answer: ProjectedUnit) -> inspection_pb2.Projection:
         lower, upper = answer.picture_box
         message.picture_box.CopyFrom(tensor_pb2.Box(lower=lower, upper=upper))
     if answer.signal is not None:
-        message.signal.CopyFrom(write_tensor(answer.signal))
+        fill_tensor(message.signal, answer.signal)
     return message
