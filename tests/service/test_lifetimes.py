@@ -249,7 +249,7 @@ async def test_sigterm_lets_running_calls_end_and_takes_no_new_ones(models: Path
             )
         assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         count = len([m async for m in messages])
-        assert count == header.total == 12 * 16 * 16
+        assert count == header.total == 12 * 16 * 16  # drawn, so one in each message
     assert await asyncio.to_thread(process.rest) == 0
     (call,) = [line for line in process.log if line["event"] == "call"]
     assert (call["method"], call["code"], call["sent"]) == ("Project", "OK", 1 + count)
@@ -313,3 +313,13 @@ typer.run(serve)
     assert done.returncode == 1
     assert 'pip install "unpool[server]"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_the_memory_of_one_input_is_what_the_command_line_says(models: Path, processes: list[Process]) -> None:
+    process = Process("--models", str(models), "--port", "0", "--max-input-bytes", str(1 << 16))
+    processes.append(process)
+    async with grpc.aio.insecure_channel(process.until("ready")["address"]) as channel:
+        stream = inspection_service_pb2_grpc.InspectionServiceStub(channel).Project(project())
+        with pytest.raises(grpc.aio.AioRpcError, match="smaller picture") as caught:
+            await stream.read()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

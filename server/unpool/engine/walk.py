@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from unpool.graph.intervals import POINTWISE, Broadcast, Sliding
 from unpool.ops import AxisWindows
 
 _TICK_SECONDS = 0.05
+_WHOLE_SHARE = 0.65
+"""Of a plane: boxes that cover more of it cost more in cutting, moving and masking than they save in arithmetic."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +129,14 @@ class Walker:
             outer = signal.boxes if outer is None else outer.union(signal.boxes)
         assert outer is not None
         widened = [s for s in plane if not outer.is_whole(plane, s) and not self._local(step, windows, s)]
-        # A box as large as the plane saves nothing, and the plane has no border to mask.
+        # A box about as large as the plane saves nothing, and the plane has no border to mask.
+        covered = math.prod(min(outer.sizes[s], n) / n for s, n in plane.items() if s not in widened)
         widened += [
-            s for s in plane if s not in widened and not outer.is_whole(plane, s) and outer.sizes[s] >= plane[s]
+            s
+            for s in plane
+            if s not in widened
+            and not outer.is_whole(plane, s)
+            and (covered >= _WHOLE_SHARE or outer.sizes[s] >= plane[s])
         ]
         if widened:
             outer = Boxes(

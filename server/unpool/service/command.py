@@ -43,6 +43,9 @@ def serve(
         int | None, typer.Option(help="Bytes of weights kept loaded while nobody uses them.", min=1)
     ] = None,
     max_message_bytes: Annotated[int, typer.Option(help="Longest message that is taken.", min=1 << 16)] = 32 << 20,
+    max_input_bytes: Annotated[
+        int, typer.Option(help="Memory that one input may take inside a model, estimated from its shapes.", min=1 << 16)
+    ] = 4 << 30,
     max_calls: Annotated[int, typer.Option(help="Questions that may run or wait at once.", min=1)] = 32,
     drain_seconds: Annotated[float, typer.Option(help="How long running calls may go on at the end.", min=0)] = 30.0,
     insecure: Annotated[
@@ -72,6 +75,7 @@ def serve(
             max_models=max_models,
             max_model_bytes=max_model_bytes,
             max_message_bytes=max_message_bytes,
+            max_input_bytes=max_input_bytes,
             max_calls=max_calls,
             drain_seconds=drain_seconds,
             insecure=insecure,

@@ -46,6 +46,7 @@ class Serving:
     max_models: int
     max_model_bytes: int | None
     max_message_bytes: int
+    max_input_bytes: int
     max_calls: int
     drain_seconds: float
     insecure: bool
@@ -70,7 +71,7 @@ def run(serving: Serving) -> int:
         index=serving.index,
         scheduler=SchedulerSettings(admitted=serving.max_calls),
     )
-    engine = EngineSettings(device=serving.device, threads=serving.threads)
+    engine = EngineSettings(device=serving.device, threads=serving.threads, request_bytes=serving.max_input_bytes)
     # Before this process has threads or a device: what examines models is forked from it.
     examiner = Examiner()
     examiner.start()
