@@ -74,6 +74,30 @@ def target(models: Path, tmp_path: Path, data: Path) -> Iterator[str]:
     server.kill()
 
 
+def test_channels_rank_by_how_they_stand_among_the_images_of_a_data_set(target: str, data: Path) -> None:
+    pictures = sorted(p for p in (data / "pictures").rglob("*.*") if "broken" not in p.name)
+    shown = pictures[3]
+    with Client(target) as client:
+        with pytest.raises(PreconditionError, match="scan"):
+            list(client.project("small", shown, layer="relu2", top=3, against=""))
+        with pytest.raises(InvalidArgumentError, match="channels"):
+            client.project("small", shown, layer="relu2", channels=1, against="")
+        list(client.scan("small", data / "pictures"))
+        captures = [next(iter(client.capture("small", picture, layers="relu2"))) for picture in pictures]
+        maxima = np.array([capture.values.max((0, 2, 3)) for capture in captures])
+        mine = maxima[3]
+        share = (maxima < mine).mean(0)
+        stream = client.project("small", shown, layer="relu2", top=12, against=data / "pictures")
+        found = sorted(stream, key=lambda projection: projection.index)
+        assert [p.standing for p in found] == sorted((p.standing or 0.0 for p in found), reverse=True)
+        assert [p.channel for p in found] != np.argsort(-mine, kind="stable").tolist()
+        for one in found:
+            # As many images as lie within a bin of its value may be counted either way.
+            near = (np.abs(maxima[:, one.channel] / max(mine[one.channel], 1e-9) - 1) < 1 / 8).mean()
+            assert one.standing == pytest.approx(share[one.channel], abs=near + 1e-6)
+        assert next(client.project("small", shown, layer="relu2", top=1)).standing is None
+
+
 def test_a_scan_its_exemplars_patches_and_projections(target: str, data: Path, tmp_path: Path) -> None:
     with Client(target) as client:
         stream = client.scan("small", data / "pictures", k=3)

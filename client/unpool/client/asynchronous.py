@@ -170,6 +170,7 @@ class AsyncClient:
         layer: str,
         channels: int | Iterable[int] | None = None,
         top: int | None = None,
+        against: str | PathLike[str] | None = None,
         positions: PositionsLike = "max",
         policy: PolicyName = "deconvnet",
         start: StartLike = None,
@@ -200,6 +201,7 @@ class AsyncClient:
                 signals=signals,
                 png=png,
                 contrast=contrast,
+                against=against,
             )
             return self._inspection.Project(request, timeout=self._seconds(timeout), metadata=self._metadata)
 

@@ -220,6 +220,7 @@ class Client:
         layer: str,
         channels: int | Iterable[int] | None = None,
         top: int | None = None,
+        against: str | PathLike[str] | None = None,
         positions: PositionsLike = "max",
         policy: PolicyName = "deconvnet",
         start: StartLike = None,
@@ -241,6 +242,8 @@ class Client:
             layer: tensor name, node name or alias; an output's channels are its classes.
             channels: which channels, in this order.
             top: instead, how many: those strongest on this input. Without either, the strongest nine.
+            against: rank them by how they stand among the images of this scanned data set (``""`` is the only one that
+                was), not by size; see ``Projection.standing``.
             positions: ``"max"`` (the strongest of each channel), ``"all"``, ``"map"`` (the whole map at once), or
                 explicit ones, one index per spatial axis of the layer.
             policy: how the signal is carried down.
@@ -277,6 +280,7 @@ class Client:
             signals=signals,
             png=png,
             contrast=contrast,
+            against=against,
         )
         call = self._inspection.Project(request, timeout=self._seconds(timeout), metadata=self._metadata)
         return Stream(Source(call, ProjectionReader(), self.target, owner=self))

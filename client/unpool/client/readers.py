@@ -147,6 +147,7 @@ def read_projection(message: inspection_pb2.Projection, header: ProjectionHeader
         png=message.png,
         png_magnitude=message.png_magnitude,
         completed=message.completed,
+        standing=message.standing if message.HasField("standing") else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from os import PathLike, fspath
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -86,12 +87,16 @@ def project(
     signals: bool,
     png: bool,
     contrast: float,
+    against: str | PathLike[str] | None,
 ) -> inspection_service_pb2.ProjectRequest:
     """Asks for projections.
 
     Raises:
-        InvalidArgumentError: an unknown policy, position mode or start, or both ``channels`` and ``top``.
+        InvalidArgumentError: an unknown policy, position mode or start, both ``channels`` and ``top``, or ``channels``
+            with ``against``.
     """
+    if channels is not None and against is not None:
+        raise InvalidArgumentError("against ranks the channels that top chooses: leave channels out", field="against")
     if channels is not None and top is not None:
         raise InvalidArgumentError("channels and top go not together: name channels, or ask for the top K", field="top")
     numbers = integers(() if channels is None else channels, "channels")
@@ -115,6 +120,7 @@ def project(
         to=to or "",
         render=inspection_pb2.RenderOptions(gain=contrast) if png else None,
         omit_signal=not signals,
+        top_against=None if against is None else fspath(against),
     )
 
 

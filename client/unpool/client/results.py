@@ -169,6 +169,8 @@ class Projection:
         signal: float32 (C, *box extents), channels first, RGB for pictures; 0 elements when signals were left out.
         png: the server's rendering; empty unless asked for. ``png_magnitude`` is its scale.
         completed: how many projections the server had sent with this one.
+        standing: with ``against``, the share of the data set's images on which the channel's maximum is lower than here
+            (above all of them: as many times 1 as it is larger); ``None`` otherwise.
     """
 
     header: ProjectionHeader = field(repr=False)
@@ -188,6 +190,7 @@ class Projection:
     png: bytes = field(repr=False)
     png_magnitude: float
     completed: int
+    standing: float | None = None
 
     @property
     def name(self) -> str:

@@ -143,7 +143,7 @@ class ProjectHeader(_message.Message):
     def __init__(self, provenance: _Optional[_Union[_input_pb2.Provenance, _Mapping]] = ..., geometry: _Optional[_Union[_input_pb2.InputGeometry, _Mapping]] = ..., layer: _Optional[str] = ..., alias: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., roles: _Optional[_Iterable[_Union[_tensor_pb2.AxisRole, str]]] = ..., policy: _Optional[_Union[_policy_pb2.Policy, str]] = ..., start: _Optional[_Union[Start, str]] = ..., start_value: _Optional[float] = ..., position_mode: _Optional[_Union[PositionMode, str]] = ..., to: _Optional[str] = ..., to_plane: _Optional[_Iterable[int]] = ..., to_channels: _Optional[int] = ..., total: _Optional[int] = ..., fallbacks: _Optional[_Iterable[_Union[FallbackNode, _Mapping]]] = ..., switches: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Projection(_message.Message):
-    __slots__ = ("index", "layer", "channel", "channel_label", "position", "activation", "rank_value", "start_value", "start_not_positive", "all_zero", "box", "picture_box", "signal", "png", "png_magnitude", "completed")
+    __slots__ = ("index", "layer", "channel", "channel_label", "position", "activation", "rank_value", "start_value", "start_not_positive", "all_zero", "box", "picture_box", "signal", "png", "png_magnitude", "completed", "standing")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +160,7 @@ class Projection(_message.Message):
     PNG_FIELD_NUMBER: _ClassVar[int]
     PNG_MAGNITUDE_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
     index: int
     layer: str
     channel: int
@@ -176,4 +177,5 @@ class Projection(_message.Message):
     png: bytes
     png_magnitude: float
     completed: int
-    def __init__(self, index: _Optional[int] = ..., layer: _Optional[str] = ..., channel: _Optional[int] = ..., channel_label: _Optional[str] = ..., position: _Optional[_Union[_tensor_pb2.Position, _Mapping]] = ..., activation: _Optional[float] = ..., rank_value: _Optional[float] = ..., start_value: _Optional[float] = ..., start_not_positive: bool = ..., all_zero: bool = ..., box: _Optional[_Union[_tensor_pb2.Box, _Mapping]] = ..., picture_box: _Optional[_Union[_tensor_pb2.Box, _Mapping]] = ..., signal: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., png: _Optional[bytes] = ..., png_magnitude: _Optional[float] = ..., completed: _Optional[int] = ...) -> None: ...
+    standing: float
+    def __init__(self, index: _Optional[int] = ..., layer: _Optional[str] = ..., channel: _Optional[int] = ..., channel_label: _Optional[str] = ..., position: _Optional[_Union[_tensor_pb2.Position, _Mapping]] = ..., activation: _Optional[float] = ..., rank_value: _Optional[float] = ..., start_value: _Optional[float] = ..., start_not_positive: bool = ..., all_zero: bool = ..., box: _Optional[_Union[_tensor_pb2.Box, _Mapping]] = ..., picture_box: _Optional[_Union[_tensor_pb2.Box, _Mapping]] = ..., signal: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., png: _Optional[bytes] = ..., png_magnitude: _Optional[float] = ..., completed: _Optional[int] = ..., standing: _Optional[float] = ...) -> None: ...

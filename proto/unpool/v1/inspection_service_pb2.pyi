@@ -62,7 +62,7 @@ class CaptureResponse(_message.Message):
     def __init__(self, header: _Optional[_Union[_inspection_pb2.CaptureHeader, _Mapping]] = ..., chunk: _Optional[_Union[_inspection_pb2.CaptureChunk, _Mapping]] = ...) -> None: ...
 
 class ProjectRequest(_message.Message):
-    __slots__ = ("model", "input", "layer", "channels", "top", "position_mode", "positions", "policy", "start", "start_value", "to", "render", "omit_signal")
+    __slots__ = ("model", "input", "layer", "channels", "top", "position_mode", "positions", "policy", "start", "start_value", "to", "render", "omit_signal", "top_against")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class ProjectRequest(_message.Message):
     TO_FIELD_NUMBER: _ClassVar[int]
     RENDER_FIELD_NUMBER: _ClassVar[int]
     OMIT_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    TOP_AGAINST_FIELD_NUMBER: _ClassVar[int]
     model: _input_pb2.ModelSpec
     input: _input_pb2.Input
     layer: str
@@ -89,7 +90,8 @@ class ProjectRequest(_message.Message):
     to: str
     render: _inspection_pb2.RenderOptions
     omit_signal: bool
-    def __init__(self, model: _Optional[_Union[_input_pb2.ModelSpec, _Mapping]] = ..., input: _Optional[_Union[_input_pb2.Input, _Mapping]] = ..., layer: _Optional[str] = ..., channels: _Optional[_Iterable[int]] = ..., top: _Optional[int] = ..., position_mode: _Optional[_Union[_inspection_pb2.PositionMode, str]] = ..., positions: _Optional[_Iterable[_Union[_tensor_pb2.Position, _Mapping]]] = ..., policy: _Optional[_Union[_policy_pb2.Policy, str]] = ..., start: _Optional[_Union[_inspection_pb2.Start, str]] = ..., start_value: _Optional[float] = ..., to: _Optional[str] = ..., render: _Optional[_Union[_inspection_pb2.RenderOptions, _Mapping]] = ..., omit_signal: bool = ...) -> None: ...
+    top_against: str
+    def __init__(self, model: _Optional[_Union[_input_pb2.ModelSpec, _Mapping]] = ..., input: _Optional[_Union[_input_pb2.Input, _Mapping]] = ..., layer: _Optional[str] = ..., channels: _Optional[_Iterable[int]] = ..., top: _Optional[int] = ..., position_mode: _Optional[_Union[_inspection_pb2.PositionMode, str]] = ..., positions: _Optional[_Iterable[_Union[_tensor_pb2.Position, _Mapping]]] = ..., policy: _Optional[_Union[_policy_pb2.Policy, str]] = ..., start: _Optional[_Union[_inspection_pb2.Start, str]] = ..., start_value: _Optional[float] = ..., to: _Optional[str] = ..., render: _Optional[_Union[_inspection_pb2.RenderOptions, _Mapping]] = ..., omit_signal: bool = ..., top_against: _Optional[str] = ...) -> None: ...
 
 class ProjectResponse(_message.Message):
     __slots__ = ("header", "projections")

@@ -13,6 +13,7 @@ from unpool.exemplars.opening import open_dataset
 from unpool.exemplars.results import ChannelStatistics, Exemplar
 from unpool.exemplars.roots import Roots
 from unpool.exemplars.scan import ScanDone, ScanHeader, Scanner, ScanProgress, ScanRequest, scan
+from unpool.exemplars.standing import standing
 from unpool.exemplars.store import Store, default_index
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "scan",
     "scans",
     "shards",
+    "standing",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ _PIECE = 64
 """Units of the largest pieces: enough to read each weight seldom, few enough that answers come about in order."""
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Standing: TypeAlias = Callable[[Floats], npt.NDArray[np.float64]]
+"""How each channel stands by its strongest value on an image: (C,) -> (C,), higher is stronger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +44,22 @@ class _Units:
     maps: bool
     patterned: bool
     images: Ints
+    standings: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.channels)
 
 
-def project(engine: Engine, feeds: Feeds, request: ProjectionRequest) -> Iterator[ProjectionHeader | Projection | None]:
+def project(
+    engine: Engine, feeds: Feeds, request: ProjectionRequest, standing: Standing | None = None
+) -> Iterator[ProjectionHeader | Projection | None]:
     """Projects units of one layer down to the pixels, or to another tensor.
 
     Args:
         engine: the model.
         feeds: one image.
         request: what to project, and how.
+        standing: ranks the channels among which ``top`` are strongest; by their largest value where it is not given.
 
     Yields:
         The header, then projections as they are ready; ``None`` between two pieces of work, before the header too, when
@@ -74,7 +81,7 @@ def project(engine: Engine, feeds: Feeds, request: ProjectionRequest) -> Iterato
     taps = (layer.name, layer.rank_name)
     yield from engine.opening(feeds, route, taps)
     capture = engine.captured_for(feeds, route, taps)
-    units = _choose(layer, engine.model.graph.values[layer.name], capture, request)
+    units = _choose(layer, engine.model.graph.values[layer.name], capture, request, standing)
     yield _header(engine, layer, to, route, capture, request, len(units))
     yield from _pieces(engine, layer, to, route, capture, units)
 
@@ -171,7 +178,9 @@ def _channels_first(values: torch.Tensor, value: Value) -> torch.Tensor:
     return values.movedim(channel, 0)
 
 
-def _choose(layer: Layer, value: Value, capture: Capture, request: ProjectionRequest) -> _Units:
+def _choose(
+    layer: Layer, value: Value, capture: Capture, request: ProjectionRequest, standing: Standing | None
+) -> _Units:
     """Which units are asked for, in the order asked: channel by channel, position by position."""
     if value.channel_axis is None:
         raise PreconditionError(f"layer '{layer.name}' has no channel axis to choose units from", node=layer.node)
@@ -181,7 +190,8 @@ def _choose(layer: Layer, value: Value, capture: Capture, request: ProjectionReq
         ranks = values
     plane = tuple(values.shape[1:])
     strongest = ranks.amax(tuple(range(1, ranks.ndim))) if plane else ranks
-    asked = _pick_channels(request, strongest.numpy(force=True))
+    standings = standing(strongest.numpy(force=True)) if standing is not None else None
+    asked = _pick_channels(request, strongest.numpy(force=True) if standings is None else standings)
     # Only the planes that are asked for leave the walk's memory layout.
     rows = torch.from_numpy(asked).to(values.device)
     flat_values = values.index_select(0, rows).reshape(len(asked), -1).numpy(force=True)
@@ -197,10 +207,20 @@ def _choose(layer: Layer, value: Value, capture: Capture, request: ProjectionReq
         starts = np.full_like(activations, request.start_value)
     patterned = start is Start.ACTIVATION
     images = np.zeros(len(which), np.int64)
-    return _Units(asked[which], positions, activations, flat_ranks[which, where], starts, maps, patterned, images)
+    return _Units(
+        asked[which],
+        positions,
+        activations,
+        flat_ranks[which, where],
+        starts,
+        maps,
+        patterned,
+        images,
+        None if standings is None else standings[asked[which]],
+    )
 
 
-def _pick_channels(request: ProjectionRequest, strongest: Floats) -> Ints:
+def _pick_channels(request: ProjectionRequest, strongest: Floats | npt.NDArray[np.float64]) -> Ints:
     count = len(strongest)
     if request.channels and request.top:
         raise InvalidArgumentError("top", "either channels or top can be asked for, not both")
@@ -336,6 +356,7 @@ def _results(
             signal=_cropped(
                 signal, value, geometry.shapes[to], row, dict(zip(plane, zip(lower, upper, strict=True), strict=True))
             ),
+            standing=None if units.standings is None else float(units.standings[unit]),
         )
 
 

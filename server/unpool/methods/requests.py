@@ -111,6 +111,7 @@ class Projection:
         start_not_positive: the start is zero or negative, so that a deconvnet picture is blank or turned over.
         lower, upper: the box in the sink's plane, one entry per spatial axis, half open, inside the plane.
         signal: float32 (C, *box), channels first whatever the model's layout.
+        standing: by which the channel was chosen, where channels were not ranked by their size.
     """
 
     index: int
@@ -123,6 +124,7 @@ class Projection:
     lower: tuple[int, ...]
     upper: tuple[int, ...]
     signal: npt.NDArray[np.float32]
+    standing: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,9 @@ from unpool.exemplars.evolution import changes, settling, strongest
 from unpool.exemplars.finding import find_scan
 from unpool.exemplars.patches import patch
 from unpool.exemplars.projecting import Projected, project_exemplars
+from unpool.exemplars.standing import standing
 from unpool.graph.errors import InvalidArgumentError, NotFoundError, OutOfRangeError, PreconditionError
+from unpool.methods.projection import Standing
 from unpool.methods.requests import ProjectionHeader, ProjectionRequest
 from unpool.pictures import png_bytes
 from unpool.repository import ChannelOrder, Entry, Repository, State
@@ -101,6 +103,18 @@ class ExemplarHandlers:
                 channels=tuple(ChannelAnswer(statistics[c], tuple(found[c])) for c in page),
                 next_token=str(end) if page and end < len(wanted) else "",
             )
+
+    def standing(self, entry: Entry, layer: str, dataset: str | None) -> Standing:
+        """How a layer's channels stand among the images of a data set.
+
+        Raises:
+            NotFoundError: unknown layer.
+            InvalidArgumentError: no data set is named, and there are several.
+            PreconditionError: there is no such scan.
+        """
+        index, _, name = self._find(entry, layer, dataset)
+        statistics = sorted(index.statistics(name), key=lambda one: one.channel)
+        return lambda values: standing(statistics, values)
 
     def patch(self, question: PatchQuestion) -> PatchAnswer:
         """What one exemplar's unit saw."""

@@ -12,7 +12,7 @@ from unpool.graph.errors import InvalidArgumentError
 from unpool.methods.capture import capture
 from unpool.methods.classification import classify
 from unpool.methods.occlusion_requests import OcclusionTile
-from unpool.methods.projection import project
+from unpool.methods.projection import Standing, project
 from unpool.methods.requests import Activation, Projection, ProjectionHeader
 from unpool.methods.scores import ends_in_softmax, scores_output
 from unpool.pictures import png_bytes, render_signal
@@ -53,11 +53,16 @@ class InspectionHandlers:
     Args:
         repository: the models.
         pixels: the most pixels of a picture.
+        standing: how the channels of a layer stand among the images of a data set: model, layer, URI (``None`` is the
+            only one that was scanned).
     """
 
-    def __init__(self, repository: Repository, *, pixels: int) -> None:
+    def __init__(
+        self, repository: Repository, *, pixels: int, standing: Callable[[Entry, str, str | None], Standing]
+    ) -> None:
         self._repository = repository
         self._pixels = pixels
+        self._standing = standing
 
     def classify(self, question: ClassifyQuestion) -> Pieces[ClassifyAnswer]:
         """The strongest classes: one answer."""
@@ -69,7 +74,14 @@ class InspectionHandlers:
 
     def project(self, question: ProjectQuestion) -> Pieces[ProjectHeader | ProjectedUnits]:
         """Projections: a header, then those that are ready together, again and again."""
-        return self._held(question.model, question.shown, lambda e, s: _projected(e, s, question))
+
+        def answer(entry: Entry, seen: Seen) -> Iterator[ProjectHeader | ProjectedUnits | None]:
+            standing = None
+            if question.against is not None:
+                standing = self._standing(entry, question.request.layer, question.against or None)
+            return _projected(entry, seen, question, standing)
+
+        return self._held(question.model, question.shown, answer)
 
     def occlude(self, question: OccludeQuestion) -> Pieces[OccludeHeader | MapProjection | OcclusionTile]:
         """What hiding parts costs: a header, the map's projection if asked for, then tiles, coarse first."""
@@ -152,12 +164,12 @@ def _captured(entry: Entry, seen: Seen, question: CaptureQuestion) -> Iterator[C
 
 
 def _projected(
-    entry: Entry, seen: Seen, question: ProjectQuestion
+    entry: Entry, seen: Seen, question: ProjectQuestion, standing: Standing | None
 ) -> Generator[ProjectHeader | ProjectedUnits | None, None, None]:
     completed = 0
     header: ProjectionHeader | None = None
     ready: list[ProjectedUnit] = []
-    for item in project(entry.engine, seen.feeds, question.request):
+    for item in project(entry.engine, seen.feeds, question.request, standing):
         if item is None:
             yield ProjectedUnits(tuple(ready)) if ready else None
             ready.clear()

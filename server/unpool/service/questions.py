@@ -75,13 +75,18 @@ class Render:
 
 @dataclass(frozen=True, eq=False)
 class ProjectQuestion:
-    """Projections of one layer, drawn if ``render`` is given, without their signals if ``omit_signal``."""
+    """Projections of one layer, drawn if ``render`` is given, without their signals if ``omit_signal``.
+
+    ``against`` is the data set among whose images the channels stand that are chosen: ``""`` for the only one that was
+    scanned, ``None`` to choose by size.
+    """
 
     model: ModelQuestion
     shown: Shown
     request: ProjectionRequest
     render: Render | None = None
     omit_signal: bool = False
+    against: str | None = None
 
 
 @dataclass(frozen=True)

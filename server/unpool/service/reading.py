@@ -101,6 +101,8 @@ def read_project(request: inspection_service_pb2.ProjectRequest) -> ProjectQuest
         raise InvalidArgumentError("channels", both)
     if len(request.channels) > _MOST_LISTED:
         raise InvalidArgumentError("channels", f"lists {len(request.channels)}; at most {_MOST_LISTED} in one request")
+    if request.HasField("top_against") and not request.top:
+        raise InvalidArgumentError("top_against", "ranks the channels that top chooses; give top, not channels")
     start, value = _start(request)
     return ProjectQuestion(
         model=read_model(request.HasField("model"), request.model),
@@ -117,6 +119,7 @@ def read_project(request: inspection_service_pb2.ProjectRequest) -> ProjectQuest
         ),
         render=read_render(request.render) if request.HasField("render") else None,
         omit_signal=request.omit_signal,
+        against=request.top_against if request.HasField("top_against") else None,
     )
 
 

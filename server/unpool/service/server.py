@@ -111,10 +111,13 @@ class Server:
     def _register(self) -> None:
         longest = self._settings.longest_seconds
         models = ModelServicer(ModelHandlers(self._repository), self.scheduler, longest=longest)
-        handlers = InspectionHandlers(self._repository, pixels=self._settings.pixels)
+        exemplar_handlers = ExemplarHandlers(self._repository, self._roots, self._settings.index or default_index())
+        handlers = InspectionHandlers(
+            self._repository, pixels=self._settings.pixels, standing=exemplar_handlers.standing
+        )
         inspection = InspectionServicer(handlers, self.scheduler, longest=longest, positions=self._settings.positions)
         exemplars = ExemplarServicer(
-            ExemplarHandlers(self._repository, self._roots, self._settings.index or default_index()),
+            exemplar_handlers,
             self.scheduler,
             longest=longest,
             longest_scan=self._settings.longest_scan_seconds,

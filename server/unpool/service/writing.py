@@ -152,6 +152,8 @@ def write_projection(answer: ProjectedUnit) -> inspection_pb2.Projection:
         png_magnitude=answer.magnitude,
         completed=answer.completed,
     )
+    if found.standing is not None:
+        message.standing = found.standing
     if found.position:
         message.position.index.extend(found.position)
     if found.lower:

@@ -53,6 +53,10 @@ def project(
     top: Annotated[
         int | None, typer.Option("--top", "-k", min=1, metavar="K", help="Instead: the K strongest. Default: 9.")
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="DATASET", help="Rank them among the images of this scanned data set."),
+    ] = None,
     policy: Annotated[
         list[PolicyChoice] | None,
         typer.Option("--policy", "-p", help="How the signal is carried down; repeat to compare. Default: deconvnet."),
@@ -96,6 +100,7 @@ def project(
                 layer=layer,
                 channels=channel or None,
                 top=top,
+                against=against,
                 positions=places,
                 policy=each,
                 start=begin,
@@ -158,6 +163,14 @@ def _follow(stream: Stream[ProjectionHeader, Projection], policy: PolicyName, as
             yield projection
 
 
+def _note(projection: Projection) -> str:
+    if projection.all_zero:
+        return "zero"
+    if projection.start_not_positive:
+        return "start not positive"
+    return "" if projection.standing is None else f"above {min(projection.standing, 1):.1%} of images"
+
+
 def _print(found: Mapping[PolicyName, Sequence[Projection]]) -> None:
     rows = [
         (
@@ -168,7 +181,7 @@ def _print(found: Mapping[PolicyName, Sequence[Projection]]) -> None:
             ", ".join(map(str, projection.position)),
             f"{projection.activation:.4g}",
             ", ".join(map(str, projection.picture_box or projection.box)),
-            "zero" if projection.all_zero else "start not positive" if projection.start_not_positive else "",
+            _note(projection),
         )
         for policy, projections in found.items()
         for projection in projections
