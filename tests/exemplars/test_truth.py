@@ -1,6 +1,9 @@
 """A scan against a slow NumPy scan over plain ONNX Runtime activations, on real pictures."""
 
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import onnx
 import onnx.utils
 import onnxruntime as ort
 import pytest
+from tests.exemplars.apart import summary
 from tests.exemplars.conftest import Open
 from tests.exemplars.pictures import crops, folder
 
@@ -114,10 +118,9 @@ def test_many_processes_give_what_one_gives(opened: Open, tmp_path: Path) -> Non
     pictures = folder(tmp_path / "pictures", crops(20))
     dataset = open_dataset(str(pictures), ANY)
     layers = chosen_layers(entry.engine, ())[:3]
-    parts = []
-    for shard in shards(len(dataset), 4):
-        # A scanner for each shard, as other processes would have.
-        parts += [p for p in Scanner(entry, dataset, layers, 5).scan_shard(shard) if p is not None]
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        parts = list(pool.map(summary, repeat("squeezenet"), repeat(str(pictures)), shards(len(dataset), 4)))
+    assert len(parts) == 6
     channels = sum(layer.channels or 0 for layer in layers)
     first, second = merge_all(parts, channels, 5), merge_all(reversed(parts), channels, 5)
     whole = [p for p in Scanner(entry, dataset, layers, 5).scan_shard(shards(len(dataset), 100)[0]) if p is not None]
