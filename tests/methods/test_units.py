@@ -68,7 +68,11 @@ def test_saturated_units_of_efficientnet_are_ranked_before_the_clip(model: _Give
             assert before[(p.channel, *p.position)] == pytest.approx(before[(p.channel, *expected)], rel=1e-4, abs=1e-4)
         ranks = [p.rank_value for p in found]
         assert ranks == sorted(ranks, reverse=True)
-        saturated += sum(p.activation == 6 for p in found)
+        clipped = sum(p.activation == 6 for p in found)
+        for policy in (Policy.GUIDED, Policy.GRADIENT):
+            header, _ = asked(engine, feeds, ProjectionRequest(layer.name, top=10**6, to=layer.name, policy=policy))
+            assert any(f"{clipped} of {len(found)} units" in text for text in header.warnings) == (clipped > 0)
+        saturated += clipped
         total += len(found)
         assert all(p.activation == pytest.approx(min(max(p.rank_value, 0), 6)) for p in found)
     assert saturated / total > 0.2, "many maxima are the bound itself, and without the rule they would tie"

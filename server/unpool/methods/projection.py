@@ -82,7 +82,7 @@ def project(
     yield from engine.opening(feeds, route, taps)
     capture = engine.captured_for(feeds, route, taps)
     units = _choose(layer, engine.model.graph.values[layer.name], capture, request, standing)
-    yield _header(engine, layer, to, route, capture, request, len(units))
+    yield _header(engine, layer, to, route, capture, request, units)
     yield from _pieces(engine, layer, to, route, capture, units)
 
 
@@ -124,7 +124,7 @@ def project_across(
     start = _start(request)
     starts = activations if start is Start.ACTIVATION else np.full_like(activations, 1.0)
     units = _Units(channels, positions, activations, ranks, starts, False, start is Start.ACTIVATION, images)
-    yield _header(engine, layer, to, route, capture, request, len(units))
+    yield _header(engine, layer, to, route, capture, request, units)
     yield from _pieces(engine, layer, to, route, capture, units)
 
 
@@ -136,7 +136,7 @@ def _at(values: torch.Tensor, value: Value, image: int, channel: int, position: 
 
 
 def _header(
-    engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, request: ProjectionRequest, total: int
+    engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, request: ProjectionRequest, units: _Units
 ) -> ProjectionHeader:
     geometry = capture.geometry
     sink = geometry.value(to)
@@ -144,6 +144,12 @@ def _header(
     if request.policy is Policy.DECONVNET and not (route.switches or route.masks or route.values):
         warnings.append(
             "no max pool lies on the way: without switches a unit's deconvnet picture is the same for every input"
+        )
+    cut = 0 if units.maps else int((units.ranks > units.activations).sum())
+    if request.policy is not Policy.DECONVNET and cut:
+        warnings.append(
+            f"{cut} of {len(units)} units stand at the upper bound of their rectifier, where its derivative is 0: the "
+            f"{request.policy.value} pictures of these are blank; look at '{layer.rank_name}', or use the deconvnet policy"
         )
     channel = sink.channel_axis
     return ProjectionHeader(
@@ -155,7 +161,7 @@ def _header(
         to=to,
         plane=tuple(geometry.plane(to).values()),
         sink_channels=1 if channel is None else geometry.shapes[to][channel],
-        total=total,
+        total=len(units),
         fallbacks=tuple(Fallback(n.name, n.op_type) for n in route.fallbacks),
         switches=len(route.switches),
         warnings=tuple(warnings),
