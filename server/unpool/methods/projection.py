@@ -149,7 +149,7 @@ def _header(
     if request.policy is not Policy.DECONVNET and cut:
         warnings.append(
             f"{cut} of {len(units)} units stand at the upper bound of their rectifier, where its derivative is 0: the "
-            f"{request.policy.value} pictures of these are blank; look at '{layer.rank_name}', or use the deconvnet policy"
+            f"{request.policy.value} pictures are blank there; look at '{layer.rank_name}', or use the deconvnet policy"
         )
     channel = sink.channel_axis
     return ProjectionHeader(
