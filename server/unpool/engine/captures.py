@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,9 +54,10 @@ class Capture:
 
 def sign(tensor: Tensor) -> Tensor:
     """1 where a tensor is above zero, else 0; uint8, in the memory layout of the walk."""
-    layout = _LAYOUTS.get(tensor.ndim, torch.contiguous_format)
-    mask = torch.empty(tensor.shape, dtype=torch.bool, device=tensor.device, memory_format=layout)
-    return torch.gt(tensor, 0, out=mask).view(torch.uint8)
+    if tensor.device.type == "cpu" and tensor.dtype is torch.float32:
+        # NumPy compares several times sooner than torch does.
+        return dense(torch.from_numpy(np.greater(tensor.numpy(), 0)).view(torch.uint8))
+    return dense(torch.gt(tensor, 0).view(torch.uint8))
 
 
 def dense(tensor: Tensor) -> Tensor:
