@@ -86,6 +86,20 @@ def carriers(graph: Graph) -> frozenset[str]:
     return frozenset(found)
 
 
+def _entries(graph: Graph, name: str, seeds: Iterable[str], most: int = 3) -> list[str]:
+    """The first tensors of real numbers on the way from one of whole numbers to the seeds: what embeds it."""
+    whole = {v for v in graph.descendants([name]) | {name} if v in graph.values and graph.values[v].dtype not in FLOATS}
+    above = graph.ancestors(seeds)
+    found = [
+        output
+        for node in graph.nodes
+        if not whole.isdisjoint(node.inputs)
+        for output in node.outputs
+        if output in above and graph.values[output].dtype in FLOATS
+    ]
+    return found[:most]
+
+
 def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy) -> Route:
     """Finds the way back.
 
@@ -96,9 +110,11 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
     seeds, to = frozenset(seeds), frozenset(to)
     for name in sorted(to):
         if graph.values[name].dtype not in FLOATS:
+            named = [repr(entry) for entry in _entries(graph, name, seeds)]
+            instead = f": {' or '.join(named)}" if named else ", such as an embedding"
             raise PreconditionError(
                 f"no signal ends at '{name}', which holds {graph.values[name].dtype}; name a tensor of real numbers on"
-                " the way, such as an embedding"
+                f" the way with 'to'{instead}"
             )
     below = graph.descendants(to)
     for seed in sorted(seeds):

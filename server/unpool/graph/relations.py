@@ -206,7 +206,7 @@ def _reduction(call: Call) -> None:
         axes = (call.integer("axis", 0),)
     if axes is None:
         return
-    gone = {a % rank(x) for a in axes}
+    gone = {a % rank(x) for a in axes if rank(x)}
     for target, axis in enumerate(a for a in range(rank(x)) if a not in gone):
         if target < rank(y):
             call.same(x, axis, y, target)
@@ -219,7 +219,7 @@ def _squeeze(call: Call) -> None:
     axes = call.axes_argument(1)
     if axes is None:
         axes = tuple(i for i, d in enumerate(dims_of(x) or ()) if d == 1)
-    gone = {a % rank(x) for a in axes}
+    gone = {a % rank(x) for a in axes if rank(x)}
     for target, axis in enumerate(a for a in range(rank(x)) if a not in gone):
         if target < rank(y):
             call.same(x, axis, y, target)
@@ -230,7 +230,7 @@ def _unsqueeze(call: Call) -> None:
     axes = call.axes_argument(1)
     if x is None or axes is None:
         return
-    new = {a % rank(y) for a in axes}
+    new = {a % rank(y) for a in axes if rank(y)}
     for axis, target in enumerate(a for a in range(rank(y)) if a not in new):
         if axis < rank(x):
             call.same(x, axis, y, target)
@@ -238,6 +238,13 @@ def _unsqueeze(call: Call) -> None:
 
 def _matmul(call: Call) -> None:
     a, b, y = call.input(0), call.input(1), call.outputs[0]
+    if a is not None and rank(a) >= 2 and rank(y) == rank(a) - 1:  # times a vector: the last axis goes
+        for axis in range(rank(y)):
+            call.same(a, axis, y, axis)
+        if b is None:
+            call.is_(a, rank(a) - 1, CHANNEL, Strength.WEAK)
+            call.is_(y, 0, BATCH, Strength.WEAK)
+        return
     if a is not None and rank(a) >= 2 and rank(y) >= 2:
         shift = rank(y) - rank(a)
         for axis in range(rank(a) - 1):
@@ -270,7 +277,7 @@ def _gemm(call: Call) -> None:
 def _gather(call: Call) -> None:
     x, y = call.input(0), call.outputs[0]
     axis = call.integer("axis", 0)
-    if x is not None:
+    if x is not None and rank(x):
         axis %= rank(x)
         added = rank(y) - (rank(x) - 1)
         for i in range(rank(x)):

@@ -12,7 +12,7 @@ import torch
 
 from unpool.engine import Boxes, Capture, Engine, Feeds, Piece, Policy, Route, Signal
 from unpool.graph import Layer, Value
-from unpool.graph.errors import InvalidArgumentError, OutOfRangeError, PreconditionError
+from unpool.graph.errors import InvalidArgumentError, OutOfRangeError
 from unpool.methods.requests import (
     Fallback,
     Positions,
@@ -175,21 +175,19 @@ def _start(request: ProjectionRequest) -> Start:
 
 
 def _channels_first(values: torch.Tensor, value: Value) -> torch.Tensor:
-    """A layer of one image as (C, *plane axes); a view."""
-    assert value.channel_axis is not None
+    """A layer of one image as (C, *plane axes), C = 1 where it has no channel axis; a view."""
     channel = value.channel_axis
     if value.batch_axis is not None:
         values = values.select(value.batch_axis, 0)
-        channel -= value.batch_axis < channel
-    return values.movedim(channel, 0)
+    if channel is None:
+        return values.unsqueeze(0)
+    return values.movedim(channel - (value.batch_axis is not None and value.batch_axis < channel), 0)
 
 
 def _choose(
     layer: Layer, value: Value, capture: Capture, request: ProjectionRequest, standing: Standing | None
 ) -> _Units:
     """Which units are asked for, in the order asked: channel by channel, position by position."""
-    if value.channel_axis is None:
-        raise PreconditionError(f"layer '{layer.name}' has no channel axis to choose units from", node=layer.node)
     values = _channels_first(capture.values[layer.name], value)
     ranks = _channels_first(capture.values[layer.rank_name], value)
     if ranks.shape != values.shape:
@@ -299,7 +297,6 @@ def _seed(layer: Layer, capture: Capture, units: _Units, chosen: Ints) -> Signal
     plane = geometry.plane(layer.name)
     whole = capture.values[layer.name]
     boxes = Boxes.whole(plane, len(chosen))
-    assert value.channel_axis is not None
     axes = [i for i in range(whole.ndim) if i not in (value.batch_axis, value.channel_axis)]
     if not units.maps:
         spatial = value.spatial_axes
@@ -316,7 +313,8 @@ def _seed(layer: Layer, capture: Capture, units: _Units, chosen: Ints) -> Signal
     signal = whole.new_zeros(shape)
     for row, unit in enumerate(chosen):
         index: list[int | slice] = [slice(None)] * whole.ndim
-        index[value.channel_axis] = int(units.channels[unit])
+        if value.channel_axis is not None:
+            index[value.channel_axis] = int(units.channels[unit])
         source = list(index)
         if value.batch_axis is not None:
             index[value.batch_axis], source[value.batch_axis] = row, 0
