@@ -69,7 +69,9 @@ class Geometry:
             constant = self.graph.constants[name]
             small = int(np.prod(constant.shape, dtype=np.int64)) <= _SMALL
             return Operand(constant.shape, (OTHER,) * len(constant.shape), constant.numpy() if small else None)
-        return Operand(self.shapes[name], self.graph.values[name].axes)
+        shape, axes = self.shapes[name], self.graph.values[name].axes
+        # How many axes there are may only be known from a run, behind a Loop for instance.
+        return Operand(shape, axes if len(axes) == len(shape) else (OTHER,) * len(shape))
 
     def windows(self, node: Node) -> Sequence[AxisWindows]:
         """The windows of every input of a node."""

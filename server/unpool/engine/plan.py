@@ -68,8 +68,21 @@ def _steps(graph: Graph, active: Set[str], policy: Policy) -> Iterator[Step]:
             continue
         rule = rule_of(node, graph, policy)
         if rule is None:
-            raise PreconditionError(f"the signal cannot cross {node}: {node.kind} is not known", node=node.name)
+            raise PreconditionError(f"the signal cannot cross {node}: {_unknown(node)}", node=node.name)
         yield Step(node, rule, wanted)
+
+
+_INSIDE = frozenset({"If", "Loop", "Scan"})
+
+
+def _unknown(node: Node) -> str:
+    """Why a node has no rule, and what can be asked for nevertheless."""
+    if node.domain in ("", "ai.onnx") and node.op_type in _INSIDE:
+        return (
+            "which nodes it runs, or how often, is decided while the model runs; ask for a layer that does not go"
+            f" through it, or end the signal behind it with 'to': {' or '.join(repr(o) for o in node.outputs if o)}"
+        )
+    return f"{node.kind} is not known"
 
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64", ""})

@@ -20,6 +20,7 @@ from unpool.graph.model import Graph
 from unpool.graph.passes.activations import recognise_activations
 from unpool.graph.passes.axes import label_axes
 from unpool.graph.passes.batch import free_batch
+from unpool.graph.passes.branches import inline_known_branches
 from unpool.graph.passes.constants import lift_constants, remove_unused_initializers
 from unpool.graph.passes.folding import fold_shape_computations
 from unpool.graph.passes.gates import mark_gates
@@ -94,7 +95,10 @@ def normalise(model: ir.Model) -> Graph:
     name_input_dims(model)
     infer_shapes(model, forget=True)
     for _ in range(_ROUNDS):
-        if not fold_shape_computations(model):
+        folded = fold_shape_computations(model)
+        if branched := inline_known_branches(model):
+            lift_constants(model)
+        if not (folded or branched):
             break
         infer_shapes(model, forget=True)
     labels = label_axes(model)

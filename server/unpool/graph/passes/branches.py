@@ -1,0 +1,96 @@
+"""Branches: an If whose condition is fixed in the file becomes the branch that is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from unpool.graph.errors import ModelError
+
+
+def inline_known_branches(model: ir.Model) -> bool:
+    """Replaces every If node of the main graph with a constant condition by the nodes of the branch it takes.
+
+    Requires: functions inlined; constants lifted. Folding before it makes more conditions known.
+    Call: in place; until nothing changes, for an If within an If.
+    Ensures: outputs keep their names; names inside get the If's own name in front where another tensor has them.
+
+    Returns:
+        Whether anything changed; Constant nodes of the branch are not lifted yet, and shapes are worth an inference.
+
+    Raises:
+        ModelError: a branch that gives another number of outputs than its If.
+    """
+    changed = False
+    for node in list(model.graph):
+        if node.op_type != "If" or node.domain not in ("", "ai.onnx") or not node.inputs:
+            continue
+        condition = node.inputs[0]
+        if condition is None or not condition.is_initializer() or condition.const_value is None:
+            continue
+        taken = bool(condition.const_value.numpy().reshape(-1)[0])
+        attribute = node.attributes.get("then_branch" if taken else "else_branch")
+        if attribute is None or attribute.type is not ir.AttributeType.GRAPH:
+            raise ModelError(f"{node.op_type} '{node.name}' lacks the branch that it takes", node=node.name)
+        _inline(model.graph, node, attribute.as_graph())
+        changed = True
+    return changed
+
+
+def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
+    if len(branch.outputs) != len(node.outputs):
+        raise ModelError(
+            f"If '{node.name}' has {len(node.outputs)} outputs, and its branch gives {len(branch.outputs)}",
+            node=node.name,
+        )
+    results = list(branch.outputs)
+    inner = list(branch)
+    weights = list(branch.initializers.values())
+    taken = {v.name for v in _values(graph)} | set(graph.initializers)
+    for value in [*weights, *(o for n in inner for o in n.outputs)]:
+        if value.name in taken:
+            value.name = _free(f"{node.name}/{value.name}", taken)
+        taken.add(value.name or "")
+    named = {n.name for n in graph}
+    for each in inner:
+        if each.name in named:
+            each.name = _free(f"{node.name}/{each.name or each.op_type}", named)
+        named.add(each.name)
+    branch.outputs.clear()
+    branch.initializers.clear()
+    for value in weights:
+        graph.register_initializer(value)
+    branch.remove(inner)
+    graph.insert_before(node, inner)
+    for i, (output, result) in enumerate(zip(node.outputs, results, strict=True)):
+        name = output.name
+        output.name = None
+        # What is named in the file stays to be asked for, whatever the branch calls it.
+        through = ir.Node("", "Identity", [result], name=_free(f"{node.name}/{i}", named))
+        replacement = through.outputs[0]
+        replacement.name, replacement.shape, replacement.type = name, output.shape, output.type
+        graph.insert_before(node, through)
+        output.replace_all_uses_with(replacement, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """Every named value of a graph and of the graphs in it."""
+    yield from graph.inputs
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        yield from node.outputs
+        for attribute in node.attributes.values():
+            if attribute.type is ir.AttributeType.GRAPH:
+                inside = attribute.as_graph()
+                yield from inside.inputs
+                yield from inside.initializers.values()
+
+
+def _free(name: str, taken: set[str | None]) -> str:
+    """A name that nothing has yet."""
+    found, number = name, 1
+    while found in taken:
+        number += 1
+        found = f"{name}.{number}"
+    return found
