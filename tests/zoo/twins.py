@@ -49,6 +49,7 @@ def translate(file: Path, *, straight_lrn: bool) -> Twin:
     """
     model = onnx.load(file)
     _fold_reshaped_weights(model.graph)
+    _free_batch(model.graph)
     module = _onnx2pytorch().ConvertModel(model, experimental=False).eval()
     model.graph.ClearField("initializer")  # the modules hold the weights by now
     layers: dict[str, torch.nn.Module] = {}
@@ -69,6 +70,17 @@ def _fold_reshaped_weights(graph: onnx.GraphProto) -> None:
         weight, shape = (numpy_helper.to_array(tensors[i]) for i in node.input)
         graph.initializer.append(numpy_helper.from_array(weight.reshape(shape), node.output[0]))
         graph.node.remove(node)
+
+
+def _free_batch(graph: onnx.GraphProto) -> None:
+    # A Reshape to [1, ...] takes one picture alone; peers are asked at their best batch.
+    shapes = {n.input[1] for n in graph.node if n.op_type == "Reshape" and len(n.input) > 1}
+    for tensor in graph.initializer:
+        if tensor.name in shapes:
+            extents = numpy_helper.to_array(tensor).copy()
+            if len(extents) > 1 and extents[0] == 1 and (extents[1:] > 0).all():
+                extents[0] = -1
+                tensor.CopyFrom(numpy_helper.from_array(extents, tensor.name))
 
 
 def _onnx2pytorch() -> types.ModuleType:
