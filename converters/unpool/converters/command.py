@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +56,12 @@ def convert(
     exporter: Annotated[Tracer, typer.Option(help="PyTorch's exporter.")] = Tracer.AUTO,
     opset: Annotated[int, typer.Option(min=18, help="ONNX opset to write.")] = 18,
     tolerance: Annotated[float, typer.Option(min=0.0, help="Largest relative difference of an output.")] = 1e-4,
+    fully_convolutional: Annotated[
+        bool,
+        typer.Option(
+            "--fully-convolutional", help="Of a FILE.onnx: turn its classifying head into convolutions, for any size."
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing version.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -82,10 +89,12 @@ def convert(
             def progress(stage: Stage, sentence: str) -> None:
                 status.update(sentence)
 
+            if fully_convolutional and not source.endswith(".onnx"):
+                raise ConversionError("--fully-convolutional is for a FILE.onnx; export the network first")
             if source.startswith("recipe:"):
                 report = _recipe(source.removeprefix("recipe:"), entry, sample or [], progress)
             elif source.endswith(".onnx"):
-                report = _take(Path(source), entry, progress)
+                report = _take(Path(source), entry, progress, fully_convolutional=fully_convolutional)
             else:
                 report = _export(source, entry, sizes, weights, sample or [], exporter, opset, tolerance, progress)
     except ConversionError as error:
@@ -113,10 +122,27 @@ def _recipe(name: str, entry: Entry, pictures: list[Path], progress: Progress) -
     )
 
 
-def _take(file: Path, entry: Entry, progress: Progress) -> Report:
-    from unpool.converters.convert import take
+def _take(file: Path, entry: Entry, progress: Progress, *, fully_convolutional: bool) -> Report:
+    import onnx
 
-    return take(file, dataclasses.replace(entry, name=entry.name or file.stem), progress=progress)
+    from unpool.converters.convert import take
+    from unpool.converters.errors import ConversionError
+    from unpool.converters.fully_convolutional import check
+    from unpool.converters.fully_convolutional import fully_convolutional as rewritten
+
+    entry = dataclasses.replace(entry, name=entry.name or file.stem)
+    if not fully_convolutional:
+        return take(file, entry, progress=progress)
+    try:
+        model = onnx.load(file)
+    except Exception as error:
+        raise ConversionError(f"{file} is not a valid ONNX model: {error}") from error
+    new = rewritten(model)
+    check(model, new)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(new, path)
+        return take(path, entry, progress=progress)
 
 
 def _export(

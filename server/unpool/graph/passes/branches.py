@@ -29,7 +29,9 @@ def inline_known_branches(model: ir.Model) -> bool:
         condition = node.inputs[0]
         if condition is None or not condition.is_initializer() or condition.const_value is None:
             continue
-        taken = bool(condition.const_value.numpy().reshape(-1)[0])
+        if condition.const_value.size != 1:
+            raise ModelError(f"the condition of If '{node.name}' has {condition.const_value.size} elements, not one")
+        taken = bool(condition.const_value.numpy().item())
         attribute = node.attributes.get("then_branch" if taken else "else_branch")
         if attribute is None or attribute.type is not ir.AttributeType.GRAPH:
             raise ModelError(f"{node.op_type} '{node.name}' lacks the branch that it takes", node=node.name)
