@@ -37,6 +37,10 @@ def abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str, *d
     context.abort(code, message)
 
 
+def batch(*projections: inspection_pb2.Projection) -> inspection_service_pb2.ProjectResponse:
+    return inspection_service_pb2.ProjectResponse(batch=inspection_pb2.ProjectionBatch(projections=projections))
+
+
 def projection(index: int, channel: int, plane: tuple[int, int], png: bytes = b"") -> inspection_pb2.Projection:
     """Channel c is a 2 x 3 box at (c mod (rows - 2), c mod (columns - 3)), whose values start at c + 1."""
     top, left = channel % (plane[0] - 2), channel % (plane[1] - 3)
@@ -192,7 +196,9 @@ class Inspection(inspection_service_pb2_grpc.InspectionServiceServicer):
         if endless:
             index = 0
             while not self.cancelled.is_set():
-                yield inspection_service_pb2.ProjectResponse(projection=projection(index, index % 8, plane))
+                yield inspection_service_pb2.ProjectResponse(
+                    batch=inspection_pb2.ProjectionBatch(projections=[projection(index, index % 8, plane)])
+                )
                 index += 1
             return
         # The last first: results come as they are ready.
@@ -201,7 +207,9 @@ class Inspection(inspection_service_pb2_grpc.InspectionServiceServicer):
             if request.omit_signal:
                 message.ClearField("signal")
             if index or request.layer != "truncated":
-                yield inspection_service_pb2.ProjectResponse(projection=message)
+                yield inspection_service_pb2.ProjectResponse(
+                    batch=inspection_pb2.ProjectionBatch(projections=[message])
+                )
 
 
 class FakeServer:

@@ -35,6 +35,7 @@ def ask(**options: Any) -> inspection_service_pb2.ProjectRequest:
         "signals": True,
         "png": False,
         "contrast": 2.0,
+        "against": None,
     }
     return requests.project("net", None, input_pb2.Input(), **{**defaults, **options})
 
@@ -170,4 +171,4 @@ def test_a_signal_that_does_not_lie_in_its_box_is_refused() -> None:
     signal = arrays.to_message(np.zeros((3, 2, 2), np.float32), "signal")
     outside = inspection_pb2.Projection(box=tensor_pb2.Box(lower=[3, 0], upper=[5, 2]), signal=signal)
     with pytest.raises(ServerError, match="box"):
-        reader.feed(inspection_service_pb2.ProjectResponse(projection=outside))
+        reader.feed(inspection_service_pb2.ProjectResponse(batch=inspection_pb2.ProjectionBatch(projections=[outside])))

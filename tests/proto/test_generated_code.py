@@ -35,20 +35,24 @@ def test_generated_module_holds_the_descriptor_of_its_file(name: str, tmp_path: 
 
 def test_a_projection_survives_the_wire() -> None:
     sent = inspection_service_pb2.ProjectResponse(
-        projection=inspection_pb2.Projection(
-            index=3,
-            layer="features.3",
-            channel=7,
-            position=tensor_pb2.Position(index=[4, 5]),
-            activation=1.5,
-            box=tensor_pb2.Box(lower=[0, 2], upper=[3, 4]),
-            signal=tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_FLOAT32, shape=[1, 3, 2], data=bytes(24)),
+        batch=inspection_pb2.ProjectionBatch(
+            projections=[
+                inspection_pb2.Projection(
+                    index=3,
+                    layer="features.3",
+                    channel=7,
+                    position=tensor_pb2.Position(index=[4, 5]),
+                    activation=1.5,
+                    box=tensor_pb2.Box(lower=[0, 2], upper=[3, 4]),
+                    signal=tensor_pb2.Tensor(dtype=tensor_pb2.DATA_TYPE_FLOAT32, shape=[1, 3, 2], data=bytes(24)),
+                )
+            ]
         )
     )
     received = inspection_service_pb2.ProjectResponse.FromString(sent.SerializeToString())
     assert received == sent
-    assert received.WhichOneof("message") == "projection"
-    assert not received.projection.HasField("picture_box")
+    assert received.WhichOneof("message") == "batch"
+    assert not received.batch.projections[0].HasField("picture_box")
 
 
 def test_a_stub_speaks_the_names_of_the_contract() -> None:

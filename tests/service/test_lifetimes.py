@@ -167,7 +167,7 @@ async def test_a_client_that_knows_only_reflection_lists_models_and_projects(ser
         )
         messages = [m async for m in stream]
         assert messages[0].header.total == 2
-        projections = [p for m in messages[1:] for p in m.projections]
+        projections = [p for m in messages[1:] for p in m.batch.projections]
         assert len(projections) == 2
         assert len(projections[0].signal.data) > 0
 

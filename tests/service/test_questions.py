@@ -52,8 +52,8 @@ async def project(
     asked = {"model": SMALL, "input": picture(), **request}
     messages = [m async for m in stub.Project(inspection_service_pb2.ProjectRequest(**asked))]
     assert messages[0].HasField("header")
-    assert all(m.projections and not m.HasField("header") for m in messages[1:])
-    return messages[0].header, [p for m in messages[1:] for p in m.projections]
+    assert all(m.batch.projections for m in messages[1:])
+    return messages[0].header, [p for m in messages[1:] for p in m.batch.projections]
 
 
 async def test_models_are_listed_with_their_states(serve: Serve) -> None:

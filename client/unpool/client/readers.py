@@ -56,15 +56,15 @@ class ProjectionReader:
         return self.header.total if self.header else 0
 
     def feed(self, response: inspection_service_pb2.ProjectResponse) -> list[Projection]:
-        if response.HasField("header"):
+        if response.WhichOneof("message") == "header":
             if self.header:
                 raise ServerError("the server sent a second header")
             self.header = parsing.projection_header(response.header)
             return []
         if not self.header:
             raise ServerError("the server sent a projection before the header")
-        self._seen += len(response.projections)
-        return [read_projection(p, self.header) for p in response.projections]
+        self._seen += len(response.batch.projections)
+        return [read_projection(p, self.header) for p in response.batch.projections]
 
     def finish(self) -> None:
         if not self.header or self._seen != self.header.total:

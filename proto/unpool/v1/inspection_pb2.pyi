@@ -179,3 +179,9 @@ class Projection(_message.Message):
     completed: int
     standing: float
     def __init__(self, index: _Optional[int] = ..., layer: _Optional[str] = ..., channel: _Optional[int] = ..., channel_label: _Optional[str] = ..., position: _Optional[_Union[_tensor_pb2.Position, _Mapping]] = ..., activation: _Optional[float] = ..., rank_value: _Optional[float] = ..., start_value: _Optional[float] = ..., start_not_positive: bool = ..., all_zero: bool = ..., box: _Optional[_Union[_tensor_pb2.Box, _Mapping]] = ..., picture_box: _Optional[_Union[_tensor_pb2.Box, _Mapping]] = ..., signal: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., png: _Optional[bytes] = ..., png_magnitude: _Optional[float] = ..., completed: _Optional[int] = ..., standing: _Optional[float] = ...) -> None: ...
+
+class ProjectionBatch(_message.Message):
+    __slots__ = ("projections",)
+    PROJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    projections: _containers.RepeatedCompositeFieldContainer[Projection]
+    def __init__(self, projections: _Optional[_Iterable[_Union[Projection, _Mapping]]] = ...) -> None: ...

@@ -94,9 +94,9 @@ class ProjectRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_input_pb2.ModelSpec, _Mapping]] = ..., input: _Optional[_Union[_input_pb2.Input, _Mapping]] = ..., layer: _Optional[str] = ..., channels: _Optional[_Iterable[int]] = ..., top: _Optional[int] = ..., position_mode: _Optional[_Union[_inspection_pb2.PositionMode, str]] = ..., positions: _Optional[_Iterable[_Union[_tensor_pb2.Position, _Mapping]]] = ..., policy: _Optional[_Union[_policy_pb2.Policy, str]] = ..., start: _Optional[_Union[_inspection_pb2.Start, str]] = ..., start_value: _Optional[float] = ..., to: _Optional[str] = ..., render: _Optional[_Union[_inspection_pb2.RenderOptions, _Mapping]] = ..., omit_signal: bool = ..., top_against: _Optional[str] = ...) -> None: ...
 
 class ProjectResponse(_message.Message):
-    __slots__ = ("header", "projections")
+    __slots__ = ("header", "batch")
     HEADER_FIELD_NUMBER: _ClassVar[int]
-    PROJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     header: _inspection_pb2.ProjectHeader
-    projections: _containers.RepeatedCompositeFieldContainer[_inspection_pb2.Projection]
-    def __init__(self, header: _Optional[_Union[_inspection_pb2.ProjectHeader, _Mapping]] = ..., projections: _Optional[_Iterable[_Union[_inspection_pb2.Projection, _Mapping]]] = ...) -> None: ...
+    batch: _inspection_pb2.ProjectionBatch
+    def __init__(self, header: _Optional[_Union[_inspection_pb2.ProjectHeader, _Mapping]] = ..., batch: _Optional[_Union[_inspection_pb2.ProjectionBatch, _Mapping]] = ...) -> None: ...

@@ -94,7 +94,8 @@ def write_project(answer: ProjectHeader | ProjectedUnits) -> inspection_service_
     """One message of a stream of projections."""
     if isinstance(answer, ProjectHeader):
         return inspection_service_pb2.ProjectResponse(header=write_project_header(answer))
-    return inspection_service_pb2.ProjectResponse(projections=[write_projection(unit) for unit in answer.units])
+    batch = inspection_pb2.ProjectionBatch(projections=[write_projection(unit) for unit in answer.units])
+    return inspection_service_pb2.ProjectResponse(batch=batch)
 
 
 def _captured(layer: CapturedLayer) -> inspection_pb2.CapturedLayer:
