@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unpool.exemplars.examples import Skipped
-from unpool.exemplars.sketch import BINS, OCTAVES, PARTS, bins
+from unpool.exemplars.sketch import BINS, OCTAVES, PARTS, addends, bins
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -96,9 +96,7 @@ def summarise(maxima: Floats, indices: Ints, k: int) -> Partial:
     counts = np.bincount(columns * BINS + places, minlength=channels * BINS).reshape(channels, BINS)
     octaves = columns * OCTAVES + places // PARTS
     sums: Doubles = (
-        np.bincount(octaves, values.astype(np.float64), channels * OCTAVES)
-        .reshape(channels, OCTAVES)
-        .astype(np.float64)
+        np.bincount(octaves, addends(values), channels * OCTAVES).reshape(channels, OCTAVES).astype(np.float64)
     )
     return Partial(
         found.images,

@@ -2,6 +2,8 @@
 
 A value falls into one of eight bins of equal width within its octave, so that a quantile is known to one part in 16.
 Sums are kept octave by octave: within one, doubles add floats exactly (up to 2**28 of them), so that no order can show.
+The lowest one holds all that is smaller too, which is rounded to steps of 2**-41 for that. What the highest one holds
+beyond itself adds exactly as long as it lies within 2**29 of each other.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ Ints = npt.NDArray[np.int64]
 FIRST, OCTAVES, PARTS = -16, 32, 8
 """Octaves from 2**-16 up to 2**16; what lies beyond counts in the outermost bin."""
 BINS = OCTAVES * PARTS
+_STEP = 41
 
 
 def bins(values: Floats) -> Ints:
@@ -23,6 +26,14 @@ def bins(values: Floats) -> Ints:
     mantissa, exponent = np.frexp(values)  # value = mantissa * 2**exponent, mantissa in [0.5, 1)
     part = ((mantissa - 0.5) * (2 * PARTS)).astype(np.int64)
     found: Ints = np.clip((exponent.astype(np.int64) - 1 - FIRST) * PARTS + part, 0, BINS - 1)
+    return found
+
+
+def addends(values: Floats) -> Doubles:
+    """Positive values as they are summed."""
+    found = values.astype(np.float64)
+    small = found < 2.0**FIRST
+    found[small] = np.ldexp(np.rint(np.ldexp(found[small], _STEP)), -_STEP)
     return found
 
 
