@@ -87,10 +87,16 @@ def test_other_channel_counts_are_drawn_by_their_root_mean_square(channels: int)
     assert np.abs(pixels(rendered.image) - (GREY + 127 * expected / expected.max())).max() <= 0.51
 
 
-def test_a_volume_is_drawn_by_its_strongest_slice_at_each_pixel() -> None:
-    signal = np.zeros((1, 3, 2, 2), dtype=np.float32)
-    signal[0, 1, 0, 0], signal[0, 2, 0, 0], signal[0, 0, 1, 1] = 1.0, -2.0, 2.0
-    assert pixels(render_signal(signal).image).tolist() == [[1, GREY], [GREY, 255]]
+def test_a_volume_is_drawn_as_the_three_slices_through_its_strongest_place() -> None:
+    signal = np.random.default_rng(0).normal(size=(1, 4, 3, 5)).astype(np.float32)
+    signal[0, 1, 2, 3] = -9.0
+    drawn = pixels(render_signal(signal, magnitude=9.0).image).astype(float)
+    assert drawn.shape == (4, 5 + 2 + 5 + 2 + 3)
+    for part, at in ((signal[0, 1], 0), (signal[0, :, 2], 7), (signal[0, :, :, 3], 14)):
+        rows, columns = part.shape
+        assert np.abs(drawn[:rows, at : at + columns] - (GREY + 127 * part / 9)).max() <= 0.51
+        assert (drawn[rows:, at : at + columns] == GREY).all()
+    assert (drawn[:, [5, 6, 12, 13]] == GREY).all()
 
 
 def test_sound_is_drawn_as_a_line_above_and_below_the_middle() -> None:

@@ -16,6 +16,7 @@ GREY = 128
 
 _HALF_RANGE = 127.0
 _MAX_ZOOM = 16
+_GAP = 2
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def render_signal(
             - (1, h, w): grey;
             - (C, h, w) with other C: grey, brighter with the root of the mean square over the channels (zero stays mid
               grey; there is no dark side);
-            - (C, d, h, w) and more axes: as above, of the values of largest magnitude along the extra axes;
+            - (C, d, h, w), a volume or a video: the three slices through the place of largest magnitude, each as above
+              and two elements apart: (h, w), then (d, w), then (d, h); of still more axes the first ones are taken
+              together by largest magnitude;
             - (C, n): the channels as lines over the axis, one strip of 48 pixels each, at most 16 strips;
             - (n,), such as an embedding: one line.
         gain: contrast; the signal is multiplied by this before it is cut off at black and white. The figure of Zeiler
@@ -107,12 +110,25 @@ def png_bytes(image: Image.Image) -> bytes:
 def _drawable(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     if values.ndim == 1:
         return values[np.newaxis]
-    while values.ndim > 3:
+    while values.ndim > 4:
         strongest = np.abs(values).argmax(axis=1, keepdims=True)
         values = np.take_along_axis(values, strongest, axis=1)[:, 0]
+    if values.ndim == 4:
+        return _slices(values)
     if values.ndim == 3 and values.shape[0] not in (1, 3):
         return np.asarray(np.sqrt(np.square(values).mean(axis=0, keepdims=True)))
     return values
+
+
+def _slices(volume: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The slices of a volume (C, d, h, w) through its strongest place, side by side, zeros between and below them."""
+    _, z, y, x = np.unravel_index(np.abs(volume).argmax(), volume.shape)
+    slices = [_drawable(part) for part in (volume[:, z], volume[:, :, y], volume[:, :, :, x])]
+    height = max(part.shape[1] for part in slices)
+    columns = []
+    for part in slices:
+        columns += [np.pad(part, ((0, 0), (0, height - part.shape[1]), (0, 0))), np.zeros((len(part), height, _GAP))]
+    return np.concatenate(columns[:-1], axis=2)
 
 
 def _draw_plane(unit: npt.NDArray[np.float64]) -> Image.Image:
