@@ -34,7 +34,7 @@ _UNCHANGED = Rule(_as_it_is)
 
 
 def _listed(values: Tensor) -> list[int]:
-    return [int(v) for v in values.tolist()]
+    return [int(v) for v in values.flatten().tolist()]
 
 
 @operator("Identity", 1, 13, 14, 16, 19, 21, 23, 24, 25, adjoint=_UNCHANGED)
