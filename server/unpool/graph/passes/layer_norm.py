@@ -114,6 +114,8 @@ def _trailing(graph: Graph, node: Node) -> int | None:
     if not isinstance(axes, tuple) or value is None or value.shape is None or node.attributes.get("keepdims", 1) != 1:
         return None
     rank = len(value.shape)
+    if not axes or not rank:
+        return None
     counted = sorted(int(a) % rank - rank for a in axes)
     contiguous = counted == list(range(counted[0], 0)) and math.prod(counted) != 0
     return counted[0] if contiguous else None
