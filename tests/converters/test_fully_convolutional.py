@@ -93,9 +93,27 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     code, out, errors = _run(str(tmp_path / "small.onnx"), "-o", str(tmp_path / "models"), "--fully-convolutional")
     assert code == 0, errors
     assert "small version 1" in out
+    assert "differs from the source by" in out
+    assert "taken as it is" not in out
     new = onnx.load(tmp_path / "models" / "small" / "1" / "model.onnx")
     assert [n.op_type for n in new.graph.node].count("Conv") == 4
     assert not {"Gemm", "MatMul", "Flatten"} & {n.op_type for n in new.graph.node}
     code, _, errors = _run("recipe:hed_vgg16", "--fully-convolutional")
     assert code == 1
     assert "FILE.onnx" in errors
+
+
+def test_a_place_of_a_class_map_is_projected() -> None:
+    from unpool.engine import Engine, EngineSettings, Feeds, Policy
+    from unpool.graph import load
+    from unpool.methods import Projection, ProjectionRequest, project
+
+    new = fully_convolutional(_small(torch.nn.Identity(), 200))
+    engine = Engine(load(new.SerializeToString()), EngineSettings(device="cpu", threads=1))
+    source, output = engine.model.graph.inputs[0], engine.model.graph.outputs[0]
+    x = np.random.default_rng(1).normal(size=(1, 3, 24, 30)).astype(np.float32)
+    request = ProjectionRequest(output, (2,), positions=((3, 5),), policy=Policy.GRADIENT)
+    (found,) = (p for p in project(engine, Feeds({source: x}, source), request) if isinstance(p, Projection))
+    assert found.activation == pytest.approx(_outputs(new, x)[0][0, 2, 3, 5], rel=1e-4)
+    # Its receptive field is the crop that the network was made for.
+    assert (found.lower, found.upper) == ((6, 10), (22, 26))

@@ -85,7 +85,7 @@ class CaptureReader:
         return len(self._layers)
 
     def feed(self, response: inspection_service_pb2.CaptureResponse) -> list[Activation]:
-        if response.HasField("header"):
+        if response.WhichOneof("message") == "header":
             if self.header:
                 raise ServerError("the server sent a second header")
             self.header = parsing.capture_header(response.header)

@@ -138,11 +138,11 @@ def _take(file: Path, entry: Entry, progress: Progress, *, fully_convolutional: 
     except Exception as error:
         raise ConversionError(f"{file} is not a valid ONNX model: {error}") from error
     new = rewritten(model)
-    check(model, new)
+    compared = check(model, new)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(new, path)
-        return take(path, entry, progress=progress)
+        return dataclasses.replace(take(path, entry, progress=progress), outputs=compared)
 
 
 def _export(
@@ -208,7 +208,7 @@ def _show(report: Report, *, as_json: bool) -> None:
     typer.echo(f"{report.path}")
     batch = "any batch size" if report.dynamic_batch else "fixed batch size"
     typer.echo(f"  {report.name} version {report.version}, {batch}, sha256 {report.digest[:12]}")
-    if report.exporter is None:
+    if report.exporter is None and not report.outputs:
         typer.echo("  taken as it is: there is no source to compare with")
     for output in report.outputs:
         typer.echo(

@@ -17,7 +17,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from unpool.converters.errors import ConversionError, ParityError
-from unpool.converters.parity import open_session
+from unpool.converters.parity import OutputParity, open_session
 
 Array = npt.NDArray[Any]
 
@@ -105,13 +105,16 @@ def fully_convolutional(model: onnx.ModelProto) -> onnx.ModelProto:
     return new
 
 
-def check(model: onnx.ModelProto, new: onnx.ModelProto, *, tolerance: float = 1e-4) -> None:
+def check(model: onnx.ModelProto, new: onnx.ModelProto, *, tolerance: float = 1e-4) -> tuple[OutputParity, ...]:
     """Runs a model and its fully convolutional form on random input, and the latter on a larger one.
 
     Args:
         model: as it was.
         new: what ``fully_convolutional`` made of it.
         tolerance: largest difference of an output, relative to its largest magnitude.
+
+    Returns:
+        How far each output is from what it was, at the size that the model was made for.
 
     Raises:
         ParityError: an output differs at the size that the model was made for.
@@ -126,16 +129,19 @@ def check(model: onnx.ModelProto, new: onnx.ModelProto, *, tolerance: float = 1e
         grown = [*shape[:2], *(extent + extent // 2 for extent in shape[2:])] if len(shape) == 4 else shape
         larger[value.name] = rng.standard_normal(grown, np.float32)
     names = [value.name for value in before.get_outputs()]
+    compared = []
     for name, expected, found in zip(names, before.run(names, feeds), after.run(names, feeds), strict=True):
         difference = float(np.abs(found.reshape(expected.shape) - expected).max() / max(np.abs(expected).max(), 1e-30))
         if not difference <= tolerance:
             raise ParityError(name, difference, tolerance, "of the fully convolutional form differs")
+        compared.append(OutputParity(name, difference, 1))
     try:
         after.run(names, larger)
     except Exception as error:
         raise ConversionError(
             f"the model has a convolutional head now, but takes no larger picture, because of something before: {error}"
         ) from error
+    return tuple(compared)
 
 
 def _rewrite(work: _Rewriting, node: onnx.NodeProto, pooled: set[str]) -> None:
@@ -340,9 +346,8 @@ def _finish(work: _Rewriting) -> None:
         dims = value.type.tensor_type.shape.dim
         if value.name not in held and len(dims) == 4:
             dims[2].dim_param, dims[3].dim_param = "height", "width"
-    freed = list(inputs)
     del graph.input[:]
-    graph.input.extend(freed)
+    graph.input.extend(inputs)
     for value in graph.output:
         if value.name not in free:
             continue

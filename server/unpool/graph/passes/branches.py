@@ -30,7 +30,9 @@ def inline_known_branches(model: ir.Model) -> bool:
         if condition is None or not condition.is_initializer() or condition.const_value is None:
             continue
         if condition.const_value.size != 1:
-            raise ModelError(f"the condition of If '{node.name}' has {condition.const_value.size} elements, not one")
+            raise ModelError(
+                f"the condition of If '{node.name}' has {condition.const_value.size} elements, not one", node=node.name
+            )
         taken = bool(condition.const_value.numpy().item())
         attribute = node.attributes.get("then_branch" if taken else "else_branch")
         if attribute is None or attribute.type is not ir.AttributeType.GRAPH:
