@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 from tests.engine.networks import Net
 from tests.methods.small import SETTINGS, engine_of, feeds_of, rectified
 from tests.oracles.recording import record
@@ -75,6 +76,33 @@ def test_masks_of_a_shallow_layer_cost_nothing_of_what_lies_above(engine: Engine
     cut = engine._forward._sessions._cut(Plan(frozenset({"t1"})))
     assert [n.op_type for n in cut.graph] == ["Conv", "Relu"]
     assert set(cut.graph.initializers) == {"w0", "w1"}
+
+
+@pytest.mark.parametrize("extents", [(), (12,), (12, 10), (6, 8, 7)], ids=["2-D", "3-D", "4-D", "5-D"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+def test_signs_are_those_of_the_values(
+    extents: tuple[int, ...], dtype: type[np.floating], runs: list[tuple[str, ...]]
+) -> None:
+    """Taken inside the run or behind it, of what is computed and of the input itself, zeros among them."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    shape = (2, 5, *extents)
+    graph = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["t0"], "n0"), helper.make_node("Relu", ["t0"], ["t1"], "n1")],
+        "signs",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info("t1", kind, shape)],
+    )
+    source = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    engine = engine_of(source)
+    x = np.random.default_rng(0).integers(-2, 3, shape).astype(dtype)
+    masks = engine.capture(feeds_of(engine, x), masks=["x", "t0", "t1"]).masks
+    for name, value in (("x", x), ("t0", -x), ("t1", np.maximum(-x, 0))):
+        assert masks[name].dtype is torch.uint8
+        np.testing.assert_array_equal(masks[name].numpy(), value > 0, err_msg=name)
+        if len(shape) in (4, 5):
+            assert masks[name].movedim(1, -1).is_contiguous(), "channels innermost"
+    inside = {name for run in runs for name in run if name.startswith("unpool/sign/")}
+    assert inside == ({"unpool/sign/t0", "unpool/sign/t1"} if dtype is np.float32 else set())
 
 
 def test_captures_stay_inside_their_budget() -> None:

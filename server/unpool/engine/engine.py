@@ -28,7 +28,7 @@ from unpool.engine.plan import Plan, Route, route
 from unpool.engine.policies import Policy
 from unpool.engine.rates import party_seconds, work
 from unpool.engine.recent import Recent
-from unpool.engine.sessions import shape_name, switch_name
+from unpool.engine.sessions import shape_name, sign_name, switch_name
 from unpool.engine.settings import EngineSettings
 from unpool.engine.switches import from_indices, from_input, taken
 from unpool.engine.verification import batches_hold
@@ -291,9 +291,15 @@ class Engine:
         pools = [self._pools[s] for s in switches if s not in found.switches]
         direct = {p.name for p in pools if taken(p, graph.values[p.inputs[0]].dtype, self._device)}
         derived = {p.name for p in pools} - direct
-        sinks = missing | signs | {self._pools[name].inputs[0] for name in derived}
-        plan = Plan(frozenset(sinks), frozenset(direct)) if sinks or direct else None
-        return found, _Wanted(plan, missing, signs, direct, derived)
+        inside = {m for m in signs if self._signed_inside(m)}
+        sinks = missing | signs - inside | {self._pools[name].inputs[0] for name in derived}
+        plan = Plan(frozenset(sinks), frozenset(direct), signs=frozenset(inside))
+        return found, _Wanted(None if plan.empty else plan, missing, signs, direct, derived)
+
+    def _signed_inside(self, name: str) -> bool:
+        """Whether the run itself can take a value's sign: what the model computes, in float32."""
+        graph = self.model.graph
+        return name in graph.producers and graph.values[name].dtype == "float32"
 
     def _fill(self, capture: Capture, feeds: Feeds, wanted: _Wanted) -> None:
         assert wanted.plan is not None
@@ -301,7 +307,8 @@ class Engine:
         for name in wanted.values:
             capture.values[name] = dense(_float32(found[name]).to(self._device.torch))
         for name in wanted.masks:
-            capture.masks[name] = sign(found[name]).to(self._device.torch)
+            inside = found.get(sign_name(name))
+            capture.masks[name] = (sign(found[name]) if inside is None else dense(inside)).to(self._device.torch)
         for name in wanted.direct:
             pool = self._pools[name]
             extents = list(capture.geometry.shapes[pool.inputs[0]][2:])

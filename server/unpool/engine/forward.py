@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class Forward:
             return kept
         session = self._sessions.create(plan)
         yield
-        if self._verify and not plan.sinks <= set(self._graph.outputs):
+        if self._verify and (plan.signs or not plan.sinks <= set(self._graph.outputs)):
             found = execute(session, feeds.arrays, self._device)
             yield
             plain = self._sessions.create(plan, optimised=False)
@@ -67,7 +68,8 @@ class Forward:
         """Runs a plan; what it asks of inputs and constants is given as it is.
 
         Returns:
-            Name -> tensor for every sink, and under ``switch_name`` and ``shape_name`` what else the plan asks for.
+            Name -> tensor for every sink, and under ``switch_name``, ``shape_name`` and ``sign_name`` what else the
+            plan asks for.
         """
         constants, inputs = self._graph.constants, set(self._graph.inputs)
         given = {n: torch.from_numpy(np.ascontiguousarray(feeds.arrays[n])) for n in plan.sinks & inputs}
@@ -80,7 +82,7 @@ class Forward:
     def _computed(self, plan: Plan) -> Plan:
         """The plan without what needs no run."""
         known = {n for n in plan.sinks if n in self._graph.inputs or n in self._graph.constants}
-        return Plan(plan.sinks - known, plan.switches, plan.sources, plan.shapes)
+        return replace(plan, sinks=plan.sinks - known)
 
 
 def _drained(stages: Generator[None, None, Session | None]) -> Session | None:

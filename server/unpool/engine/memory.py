@@ -34,7 +34,8 @@ def admit(plan: Plan, pools: Iterable[str], geometry: Geometry, limit: int) -> N
 
     # A captured value stands twice for a moment: as the run gives it, and as it is kept.
     captured = sum(2 * _FLOAT * elements(name) for name in plan.sinks) + sum(_INDEX * elements(p) for p in pools)
-    reached = geometry.graph.ancestors([*plan.sinks, *pools])
+    captured += sum(elements(name) for name in plan.signs)
+    reached = geometry.graph.ancestors([*plan.sinks, *plan.signs, *pools])
     largest = max((elements(name) for name in reached), default=0)
     needed = captured + _WORKING * _FLOAT * largest
     if needed > limit:

@@ -22,17 +22,19 @@ class Plan:
         sinks: values that are wanted; what they do not need is not run.
         switches: max-pool nodes, by name, whose switches are wanted.
         shapes: values of which only the extents are wanted.
+        signs: float32 values of which only the sign is wanted.
     """
 
     sinks: frozenset[str]
     switches: frozenset[str] = frozenset()
     sources: frozenset[str] = frozenset()
     shapes: frozenset[str] = frozenset()
+    signs: frozenset[str] = frozenset()
 
     @property
     def empty(self) -> bool:
         """Whether nothing is wanted."""
-        return not (self.sinks or self.switches or self.shapes)
+        return not (self.sinks or self.switches or self.shapes or self.signs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,13 +42,19 @@ def switch_name(node: str) -> str:
     return f"unpool/switches/{node}"
 
 
+def sign_name(value: str) -> str:
+    """The name under which a session gives the sign of a value: uint8, 1 where it is above zero."""
+    return f"unpool/sign/{value}"
+
+
 @dataclass(frozen=True)
 class Session:
-    """A session and what it takes and gives."""
+    """A session and what it takes and gives; of some outputs the channels, the second axis, are given innermost."""
 
     run: ort.InferenceSession
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    channels_last: frozenset[str] = frozenset()
 
 
 class Sessions:
@@ -63,6 +69,7 @@ class Sessions:
         self._lock = threading.Lock()
         self._weights: dict[str, ort.OrtValue] = {}
         self._arrays: dict[str, Array] = {}
+        self._shapes = {v.name: v.shape for node in model.graph for v in node.outputs}
 
     def find(self, plan: Plan) -> Session | None:
         """The session that is kept for a plan, if any."""
@@ -109,7 +116,8 @@ class Sessions:
             raise ModelError(f"ONNX Runtime does not take the model: {_first_line(refusal)}") from refusal
         self._device.confirm(session)
         inputs = tuple(i.name for i in session.get_inputs())
-        return Session(session, inputs, tuple(o.name for o in session.get_outputs()))
+        moved = frozenset(sign_name(n) for n in plan.signs if self._moved(n))
+        return Session(session, inputs, tuple(o.name for o in session.get_outputs()), moved)
 
     def _session(self, plan: Plan, *, fused: bool, apart: bool) -> ort.InferenceSession:
         """One attempt; ``apart`` gives ONNX Runtime the matrices of products by reference, not within the model."""
@@ -147,7 +155,7 @@ class Sessions:
         """The part of the model that a plan needs, with its taps as outputs."""
         graph = self._model.graph
         sources = sorted(plan.sources) or [i.name or "" for i in graph.inputs if i.name not in graph.initializers]
-        sinks = sorted(plan.sinks | plan.shapes)
+        sinks = sorted(plan.sinks | plan.shapes | plan.signs)
         pools = {n.name: n for n in graph if n.op_type == "MaxPool" and n.name in plan.switches}
         tapped = [pool.outputs[0].name or "" for name, pool in sorted(pools.items())]
         # Only extraction copies the nodes, so that an output can be added to them.
@@ -167,6 +175,10 @@ class Sessions:
             shape.outputs[0].type = ir.TensorType(ir.DataType.INT64)
             cut.append(shape)
             cut.outputs.append(shape.outputs[0])
+        for name in sorted(plan.signs):
+            sign = self._sign(values[name])
+            cut.extend(sign)
+            cut.outputs.append(sign[-1].outputs[0])
         kept = plan.sinks
         for output in list(cut.outputs):
             if output.name not in kept and not (output.name or "").startswith("unpool/"):
@@ -174,6 +186,27 @@ class Sessions:
         for opset, version in self._model.opset_imports.items():
             cut.opset_imports[opset] = version
         return ir.Model(cut, ir_version=self._model.ir_version, functions=list(self._model.functions.values()))
+
+    def _sign(self, value: ir.Value) -> list[ir.Node]:
+        """What takes a value's sign where it is made, in ONNX Runtime's threads, and lays it out as walks read it."""
+        assert value.name is not None
+        zero = ir.node("Constant", [], {"value": ir.tensor(np.zeros((), np.float32))})
+        above = ir.node("Greater", [value, zero.outputs[0]])
+        nodes = [zero, above, ir.node("Cast", [above.outputs[0]], {"to": ir.DataType.UINT8})]
+        if self._moved(value.name):
+            assert value.shape is not None
+            order = [0, *range(2, len(value.shape)), 1]
+            nodes.append(ir.node("Transpose", [nodes[-1].outputs[0]], {"perm": order}))
+        for i, node in enumerate(nodes):
+            node.outputs[0].name = f"{sign_name(value.name)}/{i}"
+        nodes[-1].outputs[0].name = sign_name(value.name)
+        nodes[-1].outputs[0].type = ir.TensorType(ir.DataType.UINT8)
+        return nodes
+
+    def _moved(self, name: str) -> bool:
+        """Whether the sign of a value is given with its channels innermost: a picture's or a volume's."""
+        shape = self._shapes.get(name)
+        return shape is not None and len(shape) in (4, 5)
 
     def _weight(self, name: str, tensor: ir.TensorProtocol) -> ort.OrtValue:
         # Two threads may make sessions at once, and memory that one of them already reads must not be replaced.
@@ -217,7 +250,8 @@ def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dic
     except Exception as error:  # ONNX Runtime raises a private type per status code
         raise PreconditionError(f"ONNX Runtime fails on this input: {_first_line(error)}") from error
     values = binding.get_outputs()
-    return {name: _to_torch(value) for name, value in zip(session.outputs, values, strict=True)}
+    found = {name: _to_torch(value) for name, value in zip(session.outputs, values, strict=True)}
+    return {name: t.movedim(-1, 1) if name in session.channels_last else t for name, t in found.items()}
 
 
 def _to_torch(value: ort.OrtValue) -> Tensor:

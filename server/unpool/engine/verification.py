@@ -22,7 +22,7 @@ def agree(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> bool:
     """Whether an optimised session gave what an unoptimised one did: a fusion may miss a newly exposed tensor.
 
     Floats have to lie within 1e-3 of the tensor's largest magnitude: a missed fusion is wrong by far more, and
-    reordered sums by far less. Of integers (switches) one in a hundred may differ, as near-ties do.
+    reordered sums by far less. Of integers (switches, signs) one in a hundred may differ, as near-ties do.
     """
     for name, value in found.items():
         other = expected[name]
@@ -41,7 +41,7 @@ def agree(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> bool:
                 _LOG.warning("optimisation changes a tensor", extra={"tensor": name, "difference": difference})
                 return False
         elif float(ne(value, other).float().mean()) > _PLACES:
-            _LOG.warning("optimisation changes switches", extra={"tensor": name})
+            _LOG.warning("optimisation changes switches or signs", extra={"tensor": name})
             return False
     return True
 
