@@ -17,8 +17,10 @@ from torch import Tensor
 
 from unpool.engine.devices import Device
 from unpool.engine.plan import Plan
+from unpool.engine.runtime_words import runtime_words
 from unpool.graph.errors import ModelError, PreconditionError
 from unpool.graph.model import Array
+from unpool.graph.stages import stage
 
 _SHARED_BYTES = 1024
 """Initialisers above this size are shared between sessions; ONNX Runtime folds smaller ones while it loads."""
@@ -110,10 +112,12 @@ class Sessions:
             try:
                 session = self._session(plan, fused=fused, apart=apart)
                 break
+            except (ModelError, MemoryError):
+                raise
             except Exception as error:  # ONNX Runtime raises a private type per status code
                 refusal = error
         else:
-            raise ModelError(f"ONNX Runtime does not take the model: {_first_line(refusal)}") from refusal
+            raise ModelError(f"ONNX Runtime does not take the model: {runtime_words(refusal)}") from refusal
         self._device.confirm(session)
         inputs = tuple(i.name for i in session.get_inputs())
         moved = frozenset(sign_name(n) for n in plan.signs if self._moved(n))
@@ -121,7 +125,8 @@ class Sessions:
 
     def _session(self, plan: Plan, *, fused: bool, apart: bool) -> ort.InferenceSession:
         """One attempt; ``apart`` gives ONNX Runtime the matrices of products by reference, not within the model."""
-        cut = self._cut(plan)
+        with stage("preparing the model for ONNX Runtime"):
+            cut = self._cut(plan)
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -133,22 +138,23 @@ class Sessions:
         options.log_severity_level = 4
         if not fused:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        folders = {os.fspath(t.base_dir) for t in _tensors(cut) if isinstance(t, ir.ExternalTensor)}
-        folder = folders.pop() if folders else os.fspath(_PRESENT.parent)
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-        for name, weight in cut.graph.initializers.items():
-            tensor = weight.const_value
-            if tensor is None:
-                continue
-            if tensor.nbytes > _SHARED_BYTES and _goes_only_into(weight, _SHARERS):
-                options.add_initializer(name, self._weight(name, tensor))
-                # Copying the matrices of a classifier into the model and out again would take most of the time.
-                within = not isinstance(tensor, ir.ExternalTensor) and folder == str(_PRESENT.parent)
-                if apart and within and _goes_only_into(weight, _MULTIPLIERS):
-                    weight.const_value = _elsewhere(tensor, name)
-            elif isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SHARED_BYTES:
-                weight.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
-        data = ir.to_proto(cut).SerializeToString()
+        with stage("preparing the model for ONNX Runtime"):
+            folders = {os.fspath(t.base_dir) for t in _tensors(cut) if isinstance(t, ir.ExternalTensor)}
+            folder = folders.pop() if folders else os.fspath(_PRESENT.parent)
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+            for name, weight in cut.graph.initializers.items():
+                tensor = weight.const_value
+                if tensor is None:
+                    continue
+                if tensor.nbytes > _SHARED_BYTES and _goes_only_into(weight, _SHARERS):
+                    options.add_initializer(name, self._weight(name, tensor))
+                    # Copying the matrices of a classifier into the model and out again would take most of the time.
+                    within = not isinstance(tensor, ir.ExternalTensor) and folder == str(_PRESENT.parent)
+                    if apart and within and _goes_only_into(weight, _MULTIPLIERS):
+                        weight.const_value = _elsewhere(tensor, name)
+                elif isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SHARED_BYTES:
+                    weight.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
+            data = ir.to_proto(cut).SerializeToString()
         return ort.InferenceSession(data, options, providers=self._device.providers)
 
     def _cut(self, plan: Plan) -> ir.Model:
@@ -248,7 +254,7 @@ def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dic
     try:
         session.run.run_with_iobinding(binding)
     except Exception as error:  # ONNX Runtime raises a private type per status code
-        raise PreconditionError(f"ONNX Runtime fails on this input: {_first_line(error)}") from error
+        raise PreconditionError(f"ONNX Runtime fails on this input: {runtime_words(error)}") from error
     values = binding.get_outputs()
     found = {name: _to_torch(value) for name, value in zip(session.outputs, values, strict=True)}
     return {name: t.movedim(-1, 1) if name in session.channels_last else t for name, t in found.items()}
@@ -258,8 +264,3 @@ def _to_torch(value: ort.OrtValue) -> Tensor:
     if value.data_type() == "tensor(bool)":  # ONNX Runtime exports it as bytes
         return torch.from_numpy(value.numpy())
     return torch.utils.dlpack.from_dlpack(value)
-
-
-def _first_line(error: Exception) -> str:
-    """ONNX Runtime's message without the source locations behind it."""
-    return str(error).strip().splitlines()[0]

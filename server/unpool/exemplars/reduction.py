@@ -17,6 +17,7 @@ import onnxruntime as ort
 from unpool.engine import Engine
 from unpool.engine.devices import Device, resolve
 from unpool.engine.geometry import Geometry
+from unpool.engine.runtime_words import runtime_words
 from unpool.graph import Layer, Value
 from unpool.graph.errors import InvalidArgumentError, ModelError, PreconditionError
 from unpool.graph.model import Array
@@ -116,7 +117,7 @@ class Reduction:
         try:
             found = self._session.run(list(self._outputs), arrays)
         except Exception as error:  # ONNX Runtime raises a private type per status code
-            raise PreconditionError(f"ONNX Runtime fails on this input: {str(error).splitlines()[0]}") from error
+            raise PreconditionError(f"ONNX Runtime fails on this input: {runtime_words(error)}") from error
         return np.concatenate([np.asarray(f, np.float32).reshape(images, -1) for f in found], 1)
 
 
@@ -165,7 +166,7 @@ def _session(data: bytes, device: Device, threads: int, optimised: bool) -> ort.
     except Exception as error:  # ONNX Runtime raises a private type per status code
         if optimised:
             return _session(data, device, threads, False)
-        raise ModelError(f"ONNX Runtime does not take the model: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"ONNX Runtime does not take the model: {runtime_words(error)}") from error
     device.confirm(session)
     return session
 

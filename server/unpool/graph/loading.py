@@ -26,6 +26,8 @@ from unpool.graph.passes.folding import fold_shape_computations
 from unpool.graph.passes.gates import mark_gates
 from unpool.graph.passes.inlining import inline_functions
 from unpool.graph.passes.shapes import infer_shapes, name_input_dims
+from unpool.graph.soundness import check_sound
+from unpool.graph.stages import stage
 from unpool.graph.validation import check_model
 
 # Each round of folding can reveal shapes that let another one happen; real graphs need one or two.
@@ -68,15 +70,19 @@ def load(source: Path | bytes, *, screen: Callable[[onnx.ModelProto], None] | No
         if screen is not None:
             screen(proto)
         files = external_files(proto, folder)
-        model = _represented(proto)
-        if folder is not None:
-            point_to(model, folder)
+        with stage("reading the file"):
+            check_sound(proto)
+            model = ir.from_proto(proto)
+            if folder is not None:
+                point_to(model, folder)
         graph = normalise(model)
         digest = hashing.result()
     for file in files:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return Model(digest=digest.hexdigest(), runtime=model, graph=graph, layers=Layers(graph))
+    with stage("listing the layers"):
+        layers = Layers(graph)
+    return Model(digest=digest.hexdigest(), runtime=model, graph=graph, layers=layers)
 
 
 def normalise(model: ir.Model) -> Graph:
@@ -85,26 +91,38 @@ def normalise(model: ir.Model) -> Graph:
     Raises:
         ModelError: a model that cannot be served.
     """
-    inline_functions(model)
-    check_model(model)
-    try:
-        model.graph.sort()
-    except ValueError as error:
-        raise ModelError(f"the graph is circular: {error}") from error
-    lift_constants(model)
-    name_input_dims(model)
-    infer_shapes(model, forget=True)
+    with stage("inlining the model's own functions"):
+        inline_functions(model)
+    with stage("checking the model"):
+        check_model(model)
+        _sort(model.graph)
+    with stage("reading the constants"):
+        lift_constants(model)
+    with stage("inferring shapes"):
+        name_input_dims(model)
+        infer_shapes(model, forget=True)
     for _ in range(_ROUNDS):
-        folded = fold_shape_computations(model)
-        if branched := inline_known_branches(model):
-            lift_constants(model)
+        with stage("computing what is fixed in the model"):
+            folded = fold_shape_computations(model)
+            if branched := inline_known_branches(model):
+                lift_constants(model)
         if not (folded or branched):
             break
-        infer_shapes(model, forget=True)
-    labels = label_axes(model)
-    batch, labels = free_batch(model, labels)
-    remove_unused_initializers(model)
-    return mark_gates(recognise_activations(freeze(model, labels, batch)))
+        with stage("inferring shapes"):
+            infer_shapes(model, forget=True)
+    with stage("labelling the axes"):
+        labels = label_axes(model)
+        batch, labels = free_batch(model, labels)
+    with stage("recognising activations"):
+        remove_unused_initializers(model)
+        return mark_gates(recognise_activations(freeze(model, labels, batch)))
+
+
+def _sort(graph: ir.Graph) -> None:
+    try:
+        graph.sort()
+    except ValueError as error:
+        raise ModelError("the graph is circular: some node needs what is computed from its own output") from error
 
 
 def _read(source: Path) -> bytes:
@@ -124,16 +142,3 @@ def _parse(data: bytes) -> onnx.ModelProto:
     if not proto.HasField("graph"):
         raise ModelError("the file is not an ONNX model: it has no graph")
     return proto
-
-
-def _represented(proto: onnx.ModelProto) -> ir.Model:
-    try:
-        return ir.from_proto(proto)
-    except Exception as error:
-        raise ModelError(f"the file is not a sound ONNX model: {_innermost(error)}") from error
-
-
-def _innermost(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error) or type(error).__name__

@@ -7,17 +7,12 @@ import onnx_ir as ir
 
 from unpool.graph.attributes import attributes_of
 from unpool.graph.errors import ModelError
+from unpool.graph.stages import described
 
 OLDEST_OPSET = 7
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator domains that ONNX Runtime's own build serves."""
 _CONTAINERS = ("Sequence", "Optional")
-
-
-def described(node: ir.Node) -> str:
-    """The node as a message names it."""
-    domain = f"{node.domain}." if node.domain else ""
-    return f"{domain}{node.op_type} node '{node.name or (node.outputs[0].name if node.outputs else '')}'"
 
 
 def check_model(model: ir.Model) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from unpool.graph.errors import ModelError
+from unpool.graph.stages import described
 
 
 def inline_known_branches(model: ir.Model) -> bool:
@@ -31,12 +32,12 @@ def inline_known_branches(model: ir.Model) -> bool:
             continue
         if condition.const_value.size != 1:
             raise ModelError(
-                f"the condition of If '{node.name}' has {condition.const_value.size} elements, not one", node=node.name
+                f"the condition of {described(node)} has {condition.const_value.size} elements, not one", node=node.name
             )
         taken = bool(condition.const_value.numpy().item())
         attribute = node.attributes.get("then_branch" if taken else "else_branch")
         if attribute is None or attribute.type is not ir.AttributeType.GRAPH:
-            raise ModelError(f"{node.op_type} '{node.name}' lacks the branch that it takes", node=node.name)
+            raise ModelError(f"{described(node)} lacks the branch that it takes", node=node.name)
         _inline(model.graph, node, attribute.as_graph())
         changed = True
     return changed
@@ -45,7 +46,7 @@ def inline_known_branches(model: ir.Model) -> bool:
 def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
     if len(branch.outputs) != len(node.outputs):
         raise ModelError(
-            f"If '{node.name}' has {len(node.outputs)} outputs, and its branch gives {len(branch.outputs)}",
+            f"{described(node)} has {len(node.outputs)} outputs, and its branch gives {len(branch.outputs)}",
             node=node.name,
         )
     results = list(branch.outputs)

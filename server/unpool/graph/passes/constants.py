@@ -5,8 +5,6 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveInitializersFromInputsPass
 
-from unpool.graph.errors import ModelError
-
 # From IR version 4 on an initialiser need not be an input as well.
 _INITIALIZERS_APART = 4
 
@@ -18,14 +16,8 @@ def lift_constants(model: ir.Model) -> None:
     Call: in place; tensors are shared, not copied.
     Ensures: what has to be fed is ``graph.inputs``; no Constant node is left but one that is an output of the model;
         names survive.
-
-    Raises:
-        ModelError: a Constant node that cannot be read.
     """
-    try:
-        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"a Constant node cannot be read: {error}") from error
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for node in model.graph:
         if node.op_type == "Identity" and not node.domain and not node.outputs[0].is_graph_output():
             source = node.inputs[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
@@ -20,8 +22,27 @@ def inline_functions(model: ir.Model) -> None:
     """
     if not model.functions:
         return
-    try:
-        InlinePass()(model)
-    except Exception as error:
-        raise ModelError(f"the model's own functions cannot be inlined: {error.__cause__ or error}") from error
+    _check_calls(model.functions)
+    for function in model.functions.values():
+        for domain, version in function.opset_imports.items():
+            of_model = model.opset_imports.get(domain, version)
+            if of_model != version:
+                raise ModelError(
+                    f"the model's function {function.domain}.{function.name} is written for opset {version} of"
+                    f" {domain or 'ai.onnx'}, the model for {of_model}; convert both to one version"
+                )
+    InlinePass()(model)
     model.functions.clear()
+
+
+def _check_calls(functions: Mapping[ir.OperatorIdentifier, ir.Function]) -> None:
+    """Refuses functions that call themselves, also by way of others."""
+    calls = {
+        key: {n.op_identifier() for n in ir.traversal.RecursiveGraphIterator(f.graph)} & functions.keys()
+        for key, f in functions.items()
+    }
+    while ready := [key for key, called in calls.items() if calls.keys().isdisjoint(called)]:
+        for key in ready:
+            del calls[key]
+    for domain, name, _ in calls:
+        raise ModelError(f"the model's function {domain}.{name} calls itself, or one that does")

@@ -15,6 +15,7 @@ from unpool.engine.settings import EngineSettings
 from unpool.graph import Model, load
 from unpool.graph.errors import ModelError, UnpoolError
 from unpool.graph.model import Value
+from unpool.graph.stages import stage
 from unpool.repository.admission.crossings import crossings
 from unpool.repository.admission.limits import Limits
 from unpool.repository.admission.parity import as_json, compare
@@ -56,12 +57,14 @@ def _opened(file: Path, limits: Limits) -> tuple[Engine | None, Part]:
         check_file(file, limits)
 
         def screened(proto: onnx.ModelProto) -> None:
-            screen(proto, file.parent, limits)
+            with stage("screening the file"):
+                screen(proto, file.parent, limits)
 
         model = load(file, screen=screened)
-        check_inferred(model.graph, limits)
-        engine = Engine(model, _SETTINGS)
-        engine.prepare()
+        with stage("opening the model"):
+            check_inferred(model.graph, limits)
+            engine = Engine(model, _SETTINGS)
+            engine.prepare()
     except MemoryError:
         return None, _refused("its examination takes more memory than it may", passing=True)
     except UnpoolError as error:
@@ -70,8 +73,8 @@ def _opened(file: Path, limits: Limits) -> tuple[Engine | None, Part]:
             return None, _refused("its examination takes more memory than it may", passing=True)
         return None, _refused(reason, node=error.node if isinstance(error, ModelError) else None)
     except Exception as error:
-        # Whatever a broken file makes the libraries raise concerns this model alone.
-        return None, _refused(f"it cannot be read: {type(error).__name__}: {error}")
+        # The stages have words for what a broken file makes libraries raise; this stands outside of them.
+        return None, _refused(f"it cannot be read, for a reason that is not foreseen ({type(error).__name__})")
     return engine, {"part": "verdict", "admitted": True, "digest": model.digest}
 
 

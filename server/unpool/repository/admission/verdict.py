@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from unpool.graph.errors import ModelError
 
 _LONGEST = 600
+# Of a name in quotes: what stands behind it should still be read.
+_LONGEST_NAME = re.compile(r"'([^'\s]{60})[^'\s]{20,}([^'\s]{20})'")
 
 
 @dataclass(frozen=True)
@@ -96,4 +99,5 @@ class Parity:
 def sentence(text: str) -> str:
     """A message that came of an untrusted file as one printable line of bounded length."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = _LONGEST_NAME.sub(r"'\1...\2'", line)
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
