@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,6 +19,8 @@ COUNT = int(os.environ.get("UNPOOL_FUZZ", "1000"))
 FIRST = int(os.environ.get("UNPOOL_FUZZ_FIRST", "0"))
 LIMITS = Limits(seconds=20.0, memory_bytes=1 << 30)
 GRACE_SECONDS = 10.0
+OF_A_LIBRARY = re.compile(r"Traceback|ONNXRuntimeError|SerdeError|\.(cc|cpp|h|hpp|py):\d|\w::\w|0x[0-9a-f]{6}|<class ")
+"""What a message of a library looks like that nobody has put into words."""
 
 
 def tree(folder: Path) -> dict[str, int]:
@@ -53,6 +56,7 @@ def test_every_broken_file_ends_in_admission_or_one_sentence(tmp_path: Path, mon
     path = folder / "model.onnx"
     examiner = Examiner(LIMITS)
     found: Counter[str] = Counter()
+    unforeseen: list[tuple[int, str]] = []
     try:
         for seed in range(FIRST, FIRST + COUNT):
             path.write_bytes(mutated(seed, models))
@@ -75,12 +79,15 @@ def test_every_broken_file_ends_in_admission_or_one_sentence(tmp_path: Path, mon
             assert reason, seed
             assert reason.isprintable(), (seed, reason)
             assert len(reason) <= 600, (seed, reason)
-            assert "Traceback" not in reason, (seed, reason)
+            assert not OF_A_LIBRARY.search(reason), (seed, reason)
+            if "not foreseen" in reason:
+                unforeseen.append((seed, reason))
             ending = reason.startswith(("its examination", "it could not", "it cannot be read"))
             found[" ".join(reason.split()[:6]) if ending else "refused"] += 1
     finally:
         examiner.close()
-    print(f"\n{COUNT} files: {dict(found.most_common())}")
+    print(f"\n{COUNT} files: {dict(found.most_common())}", *unforeseen, sep="\n")
+    assert len(unforeseen) <= COUNT // 200, unforeseen
     assert sum(found.values()) == COUNT
     # The mutator would be of no use if it broke everything, or nothing.
     assert 0.02 < found["admitted"] / COUNT < 0.9

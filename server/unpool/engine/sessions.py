@@ -19,6 +19,7 @@ from unpool.engine.devices import Device
 from unpool.engine.plan import Plan
 from unpool.engine.runtime_words import runtime_words
 from unpool.graph.errors import ModelError, PreconditionError
+from unpool.graph.garbage import garbage_kept
 from unpool.graph.model import Array
 from unpool.graph.stages import stage
 
@@ -125,8 +126,12 @@ class Sessions:
 
     def _session(self, plan: Plan, *, fused: bool, apart: bool) -> ort.InferenceSession:
         """One attempt; ``apart`` gives ONNX Runtime the matrices of products by reference, not within the model."""
-        with stage("preparing the model for ONNX Runtime"):
-            cut = self._cut(plan)
+        options = self._options(fused=fused)
+        with garbage_kept(), stage("preparing the model for ONNX Runtime"):
+            data = self._serialised(self._cut(plan), options, apart=apart)
+        return ort.InferenceSession(data, options, providers=self._device.providers)
+
+    def _options(self, *, fused: bool) -> ort.SessionOptions:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -138,24 +143,26 @@ class Sessions:
         options.log_severity_level = 4
         if not fused:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        with stage("preparing the model for ONNX Runtime"):
-            folders = {os.fspath(t.base_dir) for t in _tensors(cut) if isinstance(t, ir.ExternalTensor)}
-            folder = folders.pop() if folders else os.fspath(_PRESENT.parent)
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-            for name, weight in cut.graph.initializers.items():
-                tensor = weight.const_value
-                if tensor is None:
-                    continue
-                if tensor.nbytes > _SHARED_BYTES and _goes_only_into(weight, _SHARERS):
-                    options.add_initializer(name, self._weight(name, tensor))
-                    # Copying the matrices of a classifier into the model and out again would take most of the time.
-                    within = not isinstance(tensor, ir.ExternalTensor) and folder == str(_PRESENT.parent)
-                    if apart and within and _goes_only_into(weight, _MULTIPLIERS):
-                        weight.const_value = _elsewhere(tensor, name)
-                elif isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SHARED_BYTES:
-                    weight.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
-            data = ir.to_proto(cut).SerializeToString()
-        return ort.InferenceSession(data, options, providers=self._device.providers)
+        return options
+
+    def _serialised(self, cut: ir.Model, options: ort.SessionOptions, *, apart: bool) -> bytes:
+        """The model as ONNX Runtime reads it; the weights that sessions share go into its options."""
+        folders = {os.fspath(t.base_dir) for t in _tensors(cut) if isinstance(t, ir.ExternalTensor)}
+        folder = folders.pop() if folders else os.fspath(_PRESENT.parent)
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        for name, weight in cut.graph.initializers.items():
+            tensor = weight.const_value
+            if tensor is None:
+                continue
+            if tensor.nbytes > _SHARED_BYTES and _goes_only_into(weight, _SHARERS):
+                options.add_initializer(name, self._weight(name, tensor))
+                # Copying the matrices of a classifier into the model and out again would take most of the time.
+                within = not isinstance(tensor, ir.ExternalTensor) and folder == str(_PRESENT.parent)
+                if apart and within and _goes_only_into(weight, _MULTIPLIERS):
+                    weight.const_value = _elsewhere(tensor, name)
+            elif isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= _SHARED_BYTES:
+                weight.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
+        return ir.to_proto(cut).SerializeToString()
 
     def _cut(self, plan: Plan) -> ir.Model:
         """The part of the model that a plan needs, with its taps as outputs."""

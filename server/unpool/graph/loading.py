@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from unpool.graph.errors import ModelError
 from unpool.graph.external import external_files, point_to
 from unpool.graph.frozen import freeze
+from unpool.graph.garbage import garbage_kept
 from unpool.graph.layers import Layers
 from unpool.graph.model import Graph
 from unpool.graph.passes.activations import recognise_activations
@@ -63,7 +64,7 @@ def load(source: Path | bytes, *, screen: Callable[[onnx.ModelProto], None] | No
     """
     data = source if isinstance(source, bytes) else _read(source)
     folder = source.parent if isinstance(source, Path) else None
-    with ThreadPoolExecutor(1) as pool:
+    with garbage_kept(), ThreadPoolExecutor(1) as pool:
         # Hashing half a gigabyte takes as long as everything else here; it runs beside it.
         hashing = pool.submit(hashlib.sha256, data)
         proto = _parse(data)

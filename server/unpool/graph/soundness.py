@@ -1,4 +1,4 @@
-"""Soundness: what a parsed file must hold for anything to interpret it; refused in words of our own, by node or tensor."""
+"""Soundness: what a parsed file must hold for anything to interpret it; refused in our own words, by node or tensor."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def check_sound(model: onnx.ModelProto) -> None:
         model: as it was parsed.
 
     Raises:
-        ModelError: names that are no text, a value that is made twice or, in a function, never, an attribute without a type, a Constant without
-            a value, sparse tensors, unknown element types, more axes than an array may have; names the node.
+        ModelError: names that are no text, a value that is made twice or, in a function, never, an attribute without a
+            type, a Constant without a value, sparse tensors, unknown element types, more axes than an array may have;
+            names the node.
     """
     _check_text((i.domain for i in model.opset_import), "the domain of an operator set")
     for nodes, graph in graphs_of(model):
@@ -59,7 +60,9 @@ def _check_graph(graph: onnx.GraphProto) -> None:
         if value.type.HasField("tensor_type"):
             kind = value.type.tensor_type
             if kind.elem_type and kind.elem_type not in _TYPES:
-                raise ModelError(f"value '{value.name}' has the element type {kind.elem_type}, which onnx does not know")
+                raise ModelError(
+                    f"value '{value.name}' has the element type {kind.elem_type}, which onnx does not know"
+                )
             if len(kind.shape.dim) > _RANK:
                 raise ModelError(f"value '{value.name}' has {len(kind.shape.dim)} axes; {_RANK} are the most")
 

@@ -1,4 +1,4 @@
-"""Stages of loading: what nobody foresaw in a file ends in a sentence that says how far it was read, and at which node."""
+"""Stages of loading: what nobody foresaw in a file ends in a sentence that says what failed, and at which node."""
 
 from __future__ import annotations
 
