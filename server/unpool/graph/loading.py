@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from unpool.graph.errors import ModelError
 from unpool.graph.external import external_files, point_to
@@ -26,6 +27,7 @@ from unpool.graph.passes.constants import lift_constants, remove_unused_initiali
 from unpool.graph.passes.folding import fold_shape_computations
 from unpool.graph.passes.gates import mark_gates
 from unpool.graph.passes.inlining import inline_functions
+from unpool.graph.passes.outputs import offer_tensors
 from unpool.graph.passes.shapes import infer_shapes, name_input_dims
 from unpool.graph.soundness import check_sound
 from unpool.graph.stages import stage
@@ -44,12 +46,14 @@ class Model:
         runtime: the normalised model that ONNX Runtime executes; the file's tensor names survive, weights are lazy.
         graph: the frozen view: axes labelled, written-out activations as one node, gates marked.
         layers: what one can ask about.
+        left_out: outputs of the file that are not offered, because they hold lists, maps or text.
     """
 
     digest: str
     runtime: ir.Model
     graph: Graph
     layers: Layers
+    left_out: tuple[str, ...] = ()
 
 
 def load(source: Path | bytes, *, screen: Callable[[onnx.ModelProto], None] | None = None) -> Model:
@@ -73,7 +77,10 @@ def load(source: Path | bytes, *, screen: Callable[[onnx.ModelProto], None] | No
         files = external_files(proto, folder)
         with stage("reading the file"):
             check_sound(proto)
+            left_out = offer_tensors(proto)
             model = ir.from_proto(proto)
+            if left_out:
+                RemoveUnusedNodesPass()(model)
             if folder is not None:
                 point_to(model, folder)
         graph = normalise(model)
@@ -83,7 +90,7 @@ def load(source: Path | bytes, *, screen: Callable[[onnx.ModelProto], None] | No
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     with stage("listing the layers"):
         layers = Layers(graph)
-    return Model(digest=digest.hexdigest(), runtime=model, graph=graph, layers=layers)
+    return Model(digest.hexdigest(), model, graph, layers, left_out)
 
 
 def normalise(model: ir.Model) -> Graph:

@@ -370,7 +370,7 @@ RELATIONS: Final[dict[str, Relate]] = _table(
         " ScatterElements ScatterND GatherElements TopK EyeLike RandomNormalLike RandomUniformLike Bernoulli"
         " BiasGelu FastGelu QuickGelu SimplifiedLayerNormalization CumProd TensorScatter SkipLayerNormalization"
         " SkipSimplifiedLayerNormalization QLinearSigmoid QLinearLeakyRelu QLinearSoftmax DynamicQuantizeLinear"
-        " RotaryEmbedding BitCast",
+        " RotaryEmbedding BitCast Scaler",
     ),
     (_every, "Concat QLinearConcat"),
     (_transpose, "Transpose"),
@@ -398,7 +398,7 @@ def relations_of(node: ir.Node) -> Relations:
     """What ``node`` says about the axes of its inputs and outputs; nothing where a rank is not known."""
     said = Relations(layout=node.op_type in _LAYOUT)
     relate = RELATIONS.get(node.op_type)
-    if relate is None or node.domain not in ("", "ai.onnx", "com.microsoft"):
+    if relate is None or node.domain not in ("", "ai.onnx", "ai.onnx.ml", "com.microsoft"):
         return said
     inputs = tuple(v if v is not None and v.const_value is None and v.shape is not None else None for v in node.inputs)
     outputs = tuple(v for v in node.outputs if v.shape is not None)

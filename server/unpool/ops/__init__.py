@@ -15,6 +15,7 @@ from unpool.ops import (  # noqa: F401  (importing registers)
     indexing,
     joining,
     linear,
+    machine_learning,
     microsoft,
     microsoft_quantized,
     normalization,

@@ -96,6 +96,8 @@ def _report_lines(report: _Object) -> Iterator[str]:
     for what in ("inputs", "outputs"):
         for tensor in cast("Sequence[_Object]", report[what]):
             yield f"  {what[:-1]} {_tensor(tensor)}"
+    for name in cast("Sequence[str]", report["left_out"]):
+        yield f"  output '{name}' holds a list, a map or text, and is not offered"
     yield f"  {report['layers']} layers, {report['nodes']} nodes; batch {report['batch']}"
     for policy in cast("Sequence[_Object]", report["policies"]):
         yield from _policy_lines(policy, str(report["looked_at"]))

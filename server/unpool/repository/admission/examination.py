@@ -93,6 +93,7 @@ def _described(model: Model) -> dict[str, object]:
         "producer": " ".join(filter(None, (model.runtime.producer_name, model.runtime.producer_version))),
         "inputs": [_tensor(graph.values[name]) for name in graph.inputs],
         "outputs": [_tensor(graph.values[name]) for name in graph.outputs if name in graph.values],
+        "left_out": list(model.left_out),
         "nodes": len(graph.nodes),
         "layers": len(model.layers),
         "batch": graph.batch.value,
