@@ -6,7 +6,7 @@ import onnx
 import onnx_ir as ir
 
 from unpool.graph.model import Dim
-from unpool.graph.passes.microsoft_shapes import as_standard
+from unpool.graph.passes.foreign_shapes import as_standard
 
 # Above so many bytes an initialiser matters by its shape only: shapes, amounts and indices are far below, scales
 # further still.
@@ -150,7 +150,7 @@ def _stripped(model: ir.Model) -> onnx.ModelProto:
                 info.type.tensor_type.shape.dim.add(dim_value=extent)
     for node in graph:
         ir.serde.serialize_node_into(call := onnx.NodeProto(), node)
-        proto.graph.node.extend(as_standard(call) if node.domain == "com.microsoft" else [call])
+        proto.graph.node.extend(as_standard(call))
         for value in node.outputs:
             if value.name and value.shape is not None and value.dtype is not None and not value.is_graph_output():
                 ir.serde.serialize_value_into(proto.graph.value_info.add(), value)

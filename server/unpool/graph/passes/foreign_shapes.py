@@ -1,4 +1,4 @@
-"""Operators of com.microsoft as standard ones of the same shapes, for onnx's inference, which does not know them."""
+"""Operators of other domains as standard ones of the same shapes, for onnx's inference, which does not know them."""
 
 from __future__ import annotations
 
@@ -79,6 +79,10 @@ def _plain_matmul(node: NodeProto, attributes: _Attributes) -> Sequence[NodeProt
     return [node] if turned else [_call("MatMul", node.input[:2], node.output)]
 
 
+def _to_float(node: NodeProto, attributes: _Attributes) -> Sequence[NodeProto]:
+    return [_call("Cast", node.input[:1], node.output[:1], helper.make_attribute("to", TensorProto.FLOAT))]
+
+
 def _self_attention(node: NodeProto, attributes: _Attributes) -> Sequence[NodeProto]:
     return [node] if "qkv_hidden_sizes" in attributes else _like(0)(node, attributes)
 
@@ -92,7 +96,7 @@ def _dequantised(op_type: str) -> _Rewrite:
     return _as(op_type, (0, 1, 2), "axis")
 
 
-_REWRITES: Final[Mapping[str, _Rewrite]] = {
+_MICROSOFT: Final[Mapping[str, _Rewrite]] = {
     **{name: _like(0) for name in ("Gelu", "BiasGelu", "FastGelu", "QuickGelu", "Trilu", "RotaryEmbedding")},
     **{name: _like(0) for name in ("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "MultiHeadAttention")},
     "SimplifiedLayerNormalization": _like(0),
@@ -117,7 +121,13 @@ _REWRITES: Final[Mapping[str, _Rewrite]] = {
 }
 
 
+_REWRITES: Final[Mapping[str, Mapping[str, _Rewrite]]] = {
+    "com.microsoft": _MICROSOFT,
+    "ai.onnx.ml": {"Scaler": _to_float},
+}
+
+
 def as_standard(node: NodeProto) -> Sequence[NodeProto]:
-    """A node of com.microsoft as nodes of ai.onnx with the same shapes; itself where there are none."""
-    rewrite = _REWRITES.get(node.op_type)
+    """A node of another domain as nodes of ai.onnx with the same shapes; itself where there are none."""
+    rewrite = _REWRITES.get(node.domain, {}).get(node.op_type)
     return rewrite(node, {a.name: a for a in node.attribute}) if rewrite else [node]
