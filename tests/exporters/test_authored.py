@@ -1,4 +1,4 @@
-"""Files that spox, onnxscript, Keras and ONNX Runtime's optimiser write, beside differences in float64."""
+"""Files that spox, onnxscript, Keras, tf2onnx, jax2onnx and ONNX Runtime write, beside differences in float64."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from tests.exporters.test_torch import EXPORTERS
 
 from unpool.engine import Policy
 from unpool.graph import load
-from unpool.graph.errors import ModelError
+from unpool.graph.errors import ModelError, PreconditionError
+from unpool.methods import Projection, ProjectionHeader, ProjectionRequest, project
 
 
 def _weight(seed_: int, *shape: int) -> npt.NDArray[np.float32]:
@@ -105,11 +106,26 @@ def _extended() -> onnx.ModelProto:
     return _optimised(ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
 
 
+def _from_text(name: str) -> onnx.ModelProto:
+    """A network as an exporter wrote it whose packages cannot live beside torch's; the weights are seeded."""
+    text = (Path(__file__).parent / "files" / f"{name}.txt").read_text()
+    model = onnx.parser.parse_model("\n".join(line for line in text.splitlines() if not line.startswith("#")))
+    first, *weights = model.graph.input
+    for number, weight in enumerate(weights):
+        shape = [d.dim_value for d in weight.type.tensor_type.shape.dim]
+        model.graph.initializer.append(numpy_helper.from_array(_weight(number, *shape), weight.name))
+    del model.graph.input[:]
+    model.graph.input.append(first)
+    return model
+
+
 WRITTEN: dict[str, tuple[Callable[[], onnx.ModelProto], npt.NDArray[np.float32]]] = {
     "spox": (_spox, _picture(1, 3, 18, 14)),
     "onnxscript": (_onnxscript, _picture(1, 3, 20, 24)),
     "keras": (_keras, _picture(1, 16, 20, 3)),
     "onnxruntime": (_extended, NETWORKS["plain"].example().numpy()),
+    "tf2onnx": (lambda: _from_text("tf_cnn"), _picture(1, 20, 24, 3)),
+    "jax2onnx": (lambda: _from_text("jax_cnn"), _picture(1, 16, 20, 3)),
 }
 """Writer -> the model and an input."""
 
@@ -190,6 +206,23 @@ def test_gradient_equals_differences_in_float64(exported: Exported) -> None:
         found.append([float((ours[i] * along[0]).sum()) for i in range(len(units))])
     assert np.abs(expected).max() > 1e-3
     close(np.array(found), np.array(expected), FORWARD)
+
+
+def test_what_lies_below_a_loop_is_served_and_what_lies_above_is_refused_by_its_name() -> None:
+    """tf2onnx writes Keras' GRU as a Loop, whose condition is a scalar inside and one element outside."""
+    exported = Exported("recurrent", _from_text("tf_rnn").SerializeToString(), {"series": _picture(1, 40, 6)})
+    engine, feeds = exported.engine, exported.feeds
+    (output,) = engine.model.graph.outputs
+    close(engine.run(feeds)[output], exported.expected[output], FORWARD)
+    (loop,) = (node for node in engine.model.graph.nodes if node.op_type == "Loop")
+    with pytest.raises(PreconditionError, match=loop.name) as refused:
+        list(project(engine, feeds, ProjectionRequest(output, top=1)))
+    assert refused.value.node == loop.name
+    below = next(n for n in engine.model.graph.nodes if n.op_type == "LSTM").outputs[0]
+    header, found = (r for r in project(engine, feeds, ProjectionRequest(below, top=1)) if r is not None)
+    assert isinstance(header, ProjectionHeader)
+    assert isinstance(found, Projection)
+    assert found.signal.any()
 
 
 def test_a_graph_laid_out_for_one_processor_is_refused_by_name() -> None:

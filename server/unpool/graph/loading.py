@@ -27,6 +27,7 @@ from unpool.graph.passes.constants import lift_constants, remove_unused_initiali
 from unpool.graph.passes.folding import fold_shape_computations
 from unpool.graph.passes.gates import mark_gates
 from unpool.graph.passes.inlining import inline_functions
+from unpool.graph.passes.loops import agree_on_conditions
 from unpool.graph.passes.outputs import offer_tensors
 from unpool.graph.passes.shapes import infer_shapes, name_input_dims
 from unpool.graph.soundness import check_sound
@@ -118,6 +119,7 @@ def normalise(model: ir.Model) -> Graph:
             break
         with stage("inferring shapes"):
             infer_shapes(model, forget=True)
+    agree_on_conditions(model)
     with stage("labelling the axes"):
         labels = label_axes(model)
         batch, labels = free_batch(model, labels)
