@@ -151,7 +151,7 @@ def _compared_caption(one: ComparedFeature) -> str:
         return f"{one.about.name} · none alike"
     state = "dead" if not one.firing_rate else f"fires on {one.firing_rate:.0%}"
     shared = f"  shares {one.shared}" if one.side else ""
-    return f"{one.about.name} · {one.channel}  {state}{shared}"
+    return f"{one.about.name} · {one.channel}  {state}{shared}  {_cut_note(one.exemplars)}".rstrip()
 
 
 def sheet(

@@ -80,6 +80,7 @@ def compare(
             policy=policy.word,
             signals=output is not None,
         )
+        names = [side.name for side in stream.header.sides]
         with stream, progress() as bar:
             task = bar.add_task("features", total=stream.total)
             for item in stream:
@@ -89,11 +90,10 @@ def compare(
                     found.append(item)
                     bar.advance(task)
                 else:
-                    about = stream.header.sides[item.side].name
-                    bar.update(task, description=f"{about}: {item.progress.phase}")
+                    bar.update(task, description=f"{names[item.side]}: {item.progress.phase}")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        sheets.comparison(found, contrast=contrast, title=f"{model} and {other}").save(output)
+        sheets.comparison(found, contrast=contrast, title=f"{names[0]} and {names[1]}").save(output)
         say(str(output))
     if not as_json:
         _print(found)
