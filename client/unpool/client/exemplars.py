@@ -103,12 +103,12 @@ class Exemplar:
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel over the data set, by its maximum on each image.
+    """A channel over the data set. It counts images, not positions: each by the channel's one maximum there.
 
     Attributes:
         layer, alias, channel: which.
         images, fired: how many were seen, and on how many its maximum is positive.
-        mean, maximum: of the maxima; an image on which it did not fire counts 0 in the mean.
+        mean, maximum: of the maxima; an image on which it did not fire counts 0 in the mean and the quantiles.
         quantiles: the values below which 5, 25, 50, 75, 95 and 99 per cent of the maxima lie, to one part in 16.
         exemplars: the strongest first; fewer than asked for where it fired on fewer images.
     """
@@ -135,7 +135,7 @@ class Channel:
 
     @property
     def firing_rate(self) -> float:
-        """The share of images on which it fired."""
+        """The share of images on which it fired, at one position or at many."""
         return self.fired / self.images if self.images else 0.0
 
 
