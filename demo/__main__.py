@@ -11,7 +11,7 @@ from rich.console import Console
 from demo import figures, models, photographs, training
 from demo.readme import write_small
 from demo.server import serving
-from unpool.client import Client, EvolutionStep, Settling, sheets
+from unpool.client import Client, ComparedFeature, EvolutionStep, Settling, Side, sheets
 
 HERE = Path(__file__).resolve().parent
 
@@ -95,12 +95,17 @@ def _evolve(console: Console, client: Client, out: Path) -> None:
             "changed their strongest image",
             highlight=False,
         )
+    first, last = (Side(training.NAME, version) for version in (training.EPOCHS[0], training.EPOCHS[-1]))
+    compared = client.compare([first, last], source, layer=training.LAYER, channels=range(6))
+    drawn = sheets.comparison([i for i in compared if isinstance(i, ComparedFeature)])
+    drawn.save(out / "figures" / "comparison.png")
     channels = list(client.channels(training.NAME, layer=training.LAYER))
     alive = [channel.channel for channel in channels if channel.exemplars]
     found = list(client.project_exemplars(training.NAME, layer=training.LAYER, channels=alive))
     page = sheets.sheet(channels, found, title=f"{training.NAME} {training.LAYER}")
     (out / "figures" / "digits.html").write_text(page, encoding="utf-8")
-    console.print(f"  {out / 'figures' / 'evolution.png'}, {out / 'figures' / 'digits.html'}", highlight=False)
+    written = ", ".join(str(out / "figures" / name) for name in ("evolution.png", "comparison.png", "digits.html"))
+    console.print(f"  {written}", highlight=False)
 
 
 if __name__ == "__main__":

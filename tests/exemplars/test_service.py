@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +29,7 @@ from unpool.client import (
     PreconditionError,
     Settling,
 )
+from unpool.v1 import exemplar_service_pb2, exemplar_service_pb2_grpc, input_pb2
 
 
 class Server:
@@ -255,9 +257,35 @@ def test_two_scans_of_one_index_at_once(target: str, data: Path) -> None:
         assert first.header.done == 0
         with pytest.raises(BusyError, match="another scan"):
             list(client.scan("small", data / "many.npy"))
+        seen = next(first).done
         first.close()
         time.sleep(1)
-        assert list(client.scan("small", data / "many.npy"))[-1].done == 4000
+        again = client.scan("small", data / "many.npy")
+        # Leaving loses nothing of what was committed.
+        assert again.header.done >= seen >= 512
+        assert list(again)[-1].done == 4000
+
+
+def test_channels_come_in_pages(target: str, data: Path) -> None:
+    with Client(target) as client, grpc.insecure_channel(target) as channel:
+        list(client.scan("small", data / "pixels.npy", layers="relu2"))
+        ask = exemplar_service_pb2_grpc.ExemplarServiceStub(channel).ListExemplars
+        request = exemplar_service_pb2.ListExemplarsRequest(
+            model=input_pb2.ModelSpec(name="small"), layer="relu2", page_size=5
+        )
+        sizes, channels = [], []
+        while True:
+            page = ask(request)
+            sizes.append(len(page.channels))
+            channels += [(c.channel, len(c.exemplars)) for c in page.channels]
+            if not page.next_page_token:
+                break
+            request.page_token = page.next_page_token
+        assert sizes == [5, 5, 2]
+        assert channels == [(c.channel, len(c.exemplars)) for c in client.channels("small", layer="relu2")]
+        request.page_token = "nonsense"
+        with pytest.raises(grpc.RpcError, match="page_token"):
+            ask(request)
 
 
 def test_an_evolution_over_versions(target: str, data: Path) -> None:

@@ -1,6 +1,7 @@
 """A scan against a slow NumPy scan over plain ONNX Runtime activations, on real pictures."""
 
 import multiprocessing
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import onnx
 import onnx.utils
 import onnxruntime as ort
+import pyarrow.parquet as pq
 import pytest
 from tests.exemplars.apart import summary
 from tests.exemplars.conftest import Open
@@ -130,3 +132,26 @@ def test_many_processes_give_what_one_gives(opened: Open, tmp_path: Path) -> Non
         assert first.skipped == other.skipped
         assert first.count == other.count
     assert (first.images != NOBODY).any()
+
+
+def test_firing_rates_count_images_and_not_positions(small: Entry, tmp_path: Path) -> None:
+    dataset = open_dataset(str(folder(tmp_path / "pictures", crops(12, 40))), ANY)
+    index, done = scanned(small, tmp_path / "pictures", tmp_path / "index", ScanRequest(("relu2",)))
+    planes = [
+        small.engine.run(example.feeds, ["r2"])["r2"][0]
+        for example in examples(small, dataset, range(len(dataset)), 1)
+        if isinstance(example, Example)
+    ]
+    maxima = np.array([plane.max((1, 2)) for plane in planes])
+    table = pq.read_table(tmp_path / "index" / index.folder / "channels.parquet").to_pydict()
+    assert table["images"] == [done.images] * 12 == [12] * 12
+    assert table["fired"] == (maxima > 0).sum(0).tolist()
+    assert table["firing_rate"] == ((maxima > 0).sum(0) / 12).tolist()
+    assert table["dead"] == (maxima <= 0).all(0).tolist()
+    positions = np.array([(plane > 0).mean((1, 2)) for plane in planes]).mean(0)
+    assert not np.allclose(table["firing_rate"], positions)
+    for bins, counts, column in zip(table["bins"], table["counts"], maxima.T, strict=True):
+        expected = Counter(
+            int(np.floor(np.log2(v)) + 16) * 8 + int(8 * (v / 2 ** np.floor(np.log2(v)) - 1)) for v in column if v > 0
+        )
+        assert dict(zip(bins, counts, strict=True)) == expected

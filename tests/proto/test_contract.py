@@ -86,7 +86,10 @@ def test_every_rpc_is_unary_or_server_streaming(files: list[FileDescriptorProto]
 
 def test_exactly_the_long_answers_are_streams(files: list[FileDescriptorProto]) -> None:
     streams = {name for name, method in methods(files).items() if method.server_streaming}
-    exemplars = {f"ExemplarService.{name}" for name in ("ScanExemplars", "ProjectExemplars", "TraceEvolution")}
+    exemplars = {
+        f"ExemplarService.{name}"
+        for name in ("ScanExemplars", "ProjectExemplars", "TraceEvolution", "CompareExemplars")
+    }
     assert streams == {f"InspectionService.{name}" for name in ("Capture", "Occlude", "Project")} | exemplars
 
 

@@ -5,12 +5,13 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from unpool.graph.errors import ExhaustedError
+from unpool.service.elsewhere import Elsewhere
 from unpool.service.held import Held
 from unpool.service.scheduler import Pieces, Scheduler, SchedulerSettings
 
@@ -246,3 +247,78 @@ async def test_aside_gives_results_and_errors_and_does_not_keep_the_thread_busy_
         await task
     assert await scheduler.aside.call(lambda: "still here") == "still here"
     scheduler.close()
+
+
+async def test_others_go_on_while_a_step_is_done_aside() -> None:
+    scheduler, log = Scheduler(), Log()
+    begun, gate = threading.Event(), threading.Event()
+    where: list[str] = []
+
+    def work() -> Held[str]:
+        def load() -> str:
+            where.append(threading.current_thread().name)
+            begun.set()
+            assert gate.wait(10)
+            return "loaded"
+
+        def pieces() -> Iterator[str | Elsewhere[object] | None]:
+            yield "begun"
+            step = Elsewhere(load)
+            yield step
+            yield step.result()
+
+        return Held(pieces(), lambda: log.ended.append("loading"))
+
+    async with scheduler.submit(work) as results:
+        await until(begun.is_set)
+        async with scheduler.submit(lambda: log.count("other", 50)) as others:
+            assert [i async for i in others] == list(range(50))
+        assert not gate.is_set()
+        gate.set()
+        assert [r async for r in results] == ["begun", "loaded"]
+    await scheduler.idle()
+    assert where[0].startswith("unpool-aside")
+    assert log.ended == ["other", "loading"]
+    assert scheduler.close()
+
+
+async def test_a_step_aside_that_fails_or_is_abandoned_ends_its_request() -> None:
+    scheduler, log = Scheduler(), Log()
+    begun, gate = threading.Event(), threading.Event()
+
+    def asking(function: Callable[[], None]) -> Held[int]:
+        def pieces() -> Iterator[int | Elsewhere[object] | None]:
+            step = Elsewhere(function)
+            yield step
+            step.result()
+            log.turns.append("went on")
+            yield 1
+
+        return Held(pieces(), lambda: log.ended.append("step"))
+
+    def fail() -> None:
+        raise ValueError("no such model")
+
+    def wait() -> None:
+        begun.set()
+        assert gate.wait(10)
+
+    async with scheduler.submit(lambda: asking(fail)) as results:
+        with pytest.raises(ValueError, match="no such model"):
+            await results.one()
+    async with scheduler.submit(lambda: asking(wait)):
+        await until(begun.is_set)
+    gate.set()
+    await asyncio.wait_for(scheduler.idle(), 5.0)
+    begun.clear()
+    gate.clear()
+    async with scheduler.submit(lambda: asking(wait)) as results:
+        await until(begun.is_set)
+        closing = asyncio.create_task(asyncio.to_thread(scheduler.close))
+        await asyncio.sleep(0.05)
+        gate.set()
+        with pytest.raises(ExhaustedError, match="shutting down"):
+            await results.one()
+        assert await closing
+    assert log.ended == ["step"] * 3
+    assert log.turns == []

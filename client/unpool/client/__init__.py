@@ -23,6 +23,8 @@ from unpool.client.errors import (
 )
 from unpool.client.exemplars import (
     Channel,
+    ComparedFeature,
+    ComparisonInfo,
     EvolutionInfo,
     EvolutionStep,
     Exemplar,
@@ -30,6 +32,9 @@ from unpool.client.exemplars import (
     ScanInfo,
     ScanProgress,
     Settling,
+    Side,
+    SideInfo,
+    SideProgress,
     VersionProgress,
 )
 from unpool.client.inputs import ImageLike
@@ -90,6 +95,11 @@ __all__ = [
     "EvolutionStep",
     "VersionProgress",
     "Settling",
+    "Side",
+    "SideInfo",
+    "SideProgress",
+    "ComparedFeature",
+    "ComparisonInfo",
     "Preprocessing",
     "ModelSummary",
     "ModelVersion",

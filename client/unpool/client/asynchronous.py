@@ -17,9 +17,11 @@ import numpy.typing as npt
 from unpool.client import errors, exemplar_readers, exemplar_requests, occlusion_requests, parsing, requests
 from unpool.client.async_streams import AsyncCall, AsyncSource, AsyncStream
 from unpool.client.embedded import EmbeddedServer
-from unpool.client.exemplar_readers import EvolutionReader, ExemplarReader, ScanReader
+from unpool.client.exemplar_readers import ComparisonReader, EvolutionReader, ExemplarReader, ScanReader
 from unpool.client.exemplars import (
     Channel,
+    ComparedFeature,
+    ComparisonInfo,
     EvolutionInfo,
     EvolutionStep,
     Exemplar,
@@ -27,6 +29,8 @@ from unpool.client.exemplars import (
     ScanInfo,
     ScanProgress,
     Settling,
+    Side,
+    SideProgress,
     VersionProgress,
 )
 from unpool.client.inputs import ImageLike, build_input
@@ -333,6 +337,29 @@ class AsyncClient:
             return self._exemplars.TraceEvolution(request, timeout=self._seconds(timeout), metadata=self._metadata)
 
         return AsyncStream(AsyncSource(begin, EvolutionReader(), self.target, owner=self))
+
+    def compare(
+        self,
+        sides: Iterable[Side | str],
+        dataset: str | PathLike[str],
+        *,
+        layer: str = "",
+        channels: int | Iterable[int] = (),
+        match: bool = False,
+        count: int = 0,
+        policy: PolicyName = "deconvnet",
+        signals: bool = True,
+        timeout: float | None = None,
+    ) -> AsyncStream[ComparisonInfo, ComparedFeature | SideProgress]:
+        """The same features side by side; see ``Client.compare``. Whatever goes wrong is raised on iteration."""
+        request = exemplar_requests.compare(
+            sides, dataset, layer, channels, match=match, count=count, policy=policy, signals=signals
+        )
+
+        async def begin() -> AsyncCall[exemplar_service_pb2.CompareExemplarsResponse]:
+            return self._exemplars.CompareExemplars(request, timeout=self._seconds(timeout), metadata=self._metadata)
+
+        return AsyncStream(AsyncSource(begin, ComparisonReader(), self.target, owner=self))
 
     def occlude(
         self,

@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from unpool.client import errors, exemplar_readers, exemplar_requests, occlusion_requests, parsing, requests
 from unpool.client.embedded import EmbeddedServer
-from unpool.client.exemplar_readers import EvolutionReader, ExemplarReader, ScanReader
+from unpool.client.exemplar_readers import ComparisonReader, EvolutionReader, ExemplarReader, ScanReader
 from unpool.client.exemplars import (
     Channel,
+    ComparedFeature,
+    ComparisonInfo,
     EvolutionInfo,
     EvolutionStep,
     Exemplar,
@@ -23,6 +25,8 @@ from unpool.client.exemplars import (
     ScanInfo,
     ScanProgress,
     Settling,
+    Side,
+    SideProgress,
     VersionProgress,
 )
 from unpool.client.inputs import ImageLike, build_input
@@ -461,6 +465,42 @@ class Client:
         )
         call = self._exemplars.TraceEvolution(request, timeout=self._seconds(timeout), metadata=self._metadata)
         return Stream(Source(call, EvolutionReader(), self.target, owner=self))
+
+    def compare(
+        self,
+        sides: Iterable[Side | str],
+        dataset: str | PathLike[str],
+        *,
+        layer: str = "",
+        channels: int | Iterable[int] = (),
+        match: bool = False,
+        count: int = 0,
+        policy: PolicyName = "deconvnet",
+        signals: bool = True,
+        timeout: float | None = None,
+    ) -> Stream[ComparisonInfo, ComparedFeature | SideProgress]:
+        """The same features of several models or versions side by side; scans those that have not been.
+
+        Args:
+            sides: two to eight models, by name or as ``Side``, which may name a version, a layer and channels.
+            dataset: path or URI, as the server sees it.
+            layer: tensor name, node name or alias, at every side that names none.
+            channels: which of the first side where that names none; others have the same numbers where they name none.
+            match: look instead, at sides without channels, for the channel that shares most images with the first
+                side's; in networks trained apart the same number means nothing.
+            count: exemplars of each feature and side; 0 is all that were kept.
+            policy: how the signal is carried down.
+            signals: ``False`` leaves the signals out.
+            timeout: seconds that the whole stream may take.
+
+        Raises:
+            UnpoolError: on iteration, the call failed.
+        """
+        request = exemplar_requests.compare(
+            sides, dataset, layer, channels, match=match, count=count, policy=policy, signals=signals
+        )
+        call = self._exemplars.CompareExemplars(request, timeout=self._seconds(timeout), metadata=self._metadata)
+        return Stream(Source(call, ComparisonReader(), self.target, owner=self))
 
     def occlude(
         self,

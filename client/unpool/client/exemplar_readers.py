@@ -9,6 +9,8 @@ from unpool.client import parsing
 from unpool.client.errors import ServerError
 from unpool.client.exemplars import (
     Channel,
+    ComparedFeature,
+    ComparisonInfo,
     EvolutionInfo,
     EvolutionStep,
     Exemplar,
@@ -16,6 +18,8 @@ from unpool.client.exemplars import (
     ScanInfo,
     ScanProgress,
     Settling,
+    SideInfo,
+    SideProgress,
     SkippedRecord,
     VersionProgress,
 )
@@ -136,6 +140,64 @@ class EvolutionReader:
     def finish(self) -> None:
         if not self.header:
             raise ServerError("the stream ended before its header")
+
+
+class ComparisonReader:
+    """Reads a comparison; a feature is given when its last exemplar has come."""
+
+    def __init__(self) -> None:
+        self.header: ComparisonInfo | None = None
+        self._feature: ComparedFeature | None = None
+        self._missing = 0
+        self._given = 0
+
+    @property
+    def total(self) -> int:
+        return len(self.header.sides) * len(self.header.channels) if self.header else 0
+
+    def feed(self, response: exemplar_service_pb2.CompareExemplarsResponse) -> list[ComparedFeature | SideProgress]:
+        kind = response.WhichOneof("message")
+        if kind == "header":
+            found = response.header
+            sides = tuple(SideInfo(s.model, s.version, s.digest, s.layer, s.alias, s.channels) for s in found.sides)
+            self.header = ComparisonInfo(sides, tuple(found.channels), found.dataset)
+            return []
+        if not self.header:
+            raise ServerError("the server sent a feature before the header")
+        if kind == "progress":
+            return [SideProgress(response.progress.side, _progress(response.progress.progress))]
+        if kind == "feature":
+            self._feature = _feature(response.feature, self.header)
+            self._missing = response.feature.exemplars
+        elif self._feature is None or not self._missing:
+            raise ServerError("the server sent an exemplar that belongs to no feature")
+        else:
+            one = _projected(response.exemplar.exemplar, parsing.projection_header(response.exemplar.header))
+            self._feature = replace(self._feature, exemplars=(*self._feature.exemplars, one))
+            self._missing -= 1
+        if self._missing:
+            return []
+        self._given += 1
+        done = replace(self._feature, exemplars=tuple(sorted(self._feature.exemplars, key=lambda p: p.exemplar.place)))
+        return [done]
+
+    def finish(self) -> None:
+        if not self.header or self._missing or self._given != self.total:
+            raise ServerError(f"the stream ended after {self._given} of {self.total} features")
+
+
+def _feature(found: exemplar_pb2.ComparedFeature, header: ComparisonInfo) -> ComparedFeature:
+    statistics = found.statistics
+    return ComparedFeature(
+        side=found.side,
+        feature=found.feature,
+        about=header.sides[found.side],
+        channel=found.channel if found.HasField("channel") else None,
+        firing_rate=statistics.fired / max(statistics.images, 1),
+        maximum=statistics.maximum,
+        shared=found.shared,
+        exemplars=(),
+    )
 
 
 def scan_info(found: exemplar_pb2.ScanDescription) -> ScanInfo:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 from unpool.client.errors import InvalidArgumentError
+from unpool.client.exemplars import Side
 from unpool.client.listing import POLICIES, PolicyName
 from unpool.client.requests import integers, model_spec
 from unpool.v1 import exemplar_service_pb2, inspection_pb2
@@ -103,6 +104,36 @@ def evolution(
         dataset=os.fspath(dataset),
         layer=layer,
         channels=integers(channels, "channels"),
+        policy=_policy(policy),
+        omit_signal=not signals,
+    )
+
+
+def compare(
+    sides: Iterable[Side | str],
+    dataset: str | os.PathLike[str],
+    layer: str,
+    channels: int | Iterable[int],
+    *,
+    match: bool,
+    count: int,
+    policy: PolicyName,
+    signals: bool,
+) -> exemplar_service_pb2.CompareExemplarsRequest:
+    """Asks for a comparison; ``layer`` is for sides that name none, ``channels`` for the first where it names none."""
+    asked = [Side(side) if isinstance(side, str) else side for side in sides]
+    return exemplar_service_pb2.CompareExemplarsRequest(
+        sides=[
+            exemplar_service_pb2.ComparedSide(
+                model=model_spec(side.model, side.version),
+                layer=layer if side.layer is None else side.layer,
+                channels=integers((() if i else channels) if side.channels is None else side.channels, "channels"),
+            )
+            for i, side in enumerate(asked)
+        ],
+        dataset=os.fspath(dataset),
+        match=match,
+        count=count,
         policy=_policy(policy),
         omit_signal=not signals,
     )

@@ -103,12 +103,12 @@ class Exemplar:
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel over the data set, by its maximum on each image.
+    """A channel over the data set. It counts images, not positions: each by the channel's one maximum there.
 
     Attributes:
         layer, alias, channel: which.
         images, fired: how many were seen, and on how many its maximum is positive.
-        mean, maximum: of the maxima; an image on which it did not fire counts 0 in the mean.
+        mean, maximum: of the maxima; an image on which it did not fire counts 0 in the mean and the quantiles.
         quantiles: the values below which 5, 25, 50, 75, 95 and 99 per cent of the maxima lie, to one part in 16.
         exemplars: the strongest first; fewer than asked for where it fired on fewer images.
     """
@@ -135,7 +135,7 @@ class Channel:
 
     @property
     def firing_rate(self) -> float:
-        """The share of images on which it fired."""
+        """The share of images on which it fired, at one position or at many."""
         return self.fired / self.images if self.images else 0.0
 
 
@@ -209,3 +209,76 @@ class Settling:
     def share(self) -> float:
         """The share that changed; near 0 the layer has settled."""
         return self.changed / self.channels if self.channels else 0.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison, as it is asked for.
+
+    Attributes:
+        model: its name; ``version`` ``None`` is the highest.
+        layer: tensor name, node name or alias; ``None`` is the first side's.
+        channels: one for each feature; ``None`` are the first side's numbers, or those that are most alike.
+    """
+
+    model: str
+    version: int | None = None
+    layer: str | None = None
+    channels: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class SideInfo:
+    """One side of a comparison, as it was found; ``channels`` is how many its layer has."""
+
+    model: str
+    version: int
+    digest: str
+    layer: str
+    alias: str
+    channels: int
+
+    @property
+    def name(self) -> str:
+        """Model, version and layer in a few words."""
+        return f"{self.model}@{self.version} {self.alias or self.layer}"
+
+
+@dataclass(frozen=True)
+class ComparisonInfo:
+    """What a comparison is of: its sides, the features as channels of the first, and the data set."""
+
+    sides: tuple[SideInfo, ...]
+    channels: tuple[int, ...]
+    dataset: str
+
+
+@dataclass(frozen=True)
+class SideProgress:
+    """Where the scan of one side (counted from 0) stands."""
+
+    side: int
+    progress: ScanProgress
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedFeature:
+    """A feature at one side of a comparison.
+
+    Attributes:
+        side, feature: which, as indices into the header's ``sides`` and ``channels``.
+        about: the side.
+        channel: its channel; ``None`` where one alike was looked for, and none shares an image.
+        firing_rate: the share of images on which it fires; ``maximum`` the largest activation. 0 without a channel.
+        shared: images among its exemplars that are also among those of the first side's channel.
+        exemplars: the strongest first, with projections and patches; none where the channel is dead.
+    """
+
+    side: int
+    feature: int
+    about: SideInfo
+    channel: int | None
+    firing_rate: float
+    maximum: float
+    shared: int
+    exemplars: tuple[ExemplarProjection, ...]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from PIL import Image
 
 from unpool.client import figures
-from unpool.client.exemplars import Channel, EvolutionStep, ExemplarProjection
+from unpool.client.exemplars import Channel, ComparedFeature, EvolutionStep, ExemplarProjection
 from unpool.client.results import CONTRAST
 from unpool.client.tiles import field_extents, place, signal_tile
 from unpool.pictures import GREY, pad_tile
@@ -106,6 +106,52 @@ def evolution(
             cut = " (cut)" if one is not None and one.exemplar.cut else ""
             captions.append(f"{channel} @{version}{dead}{cut}")
     return figures.grid(cells, captions, columns=max(1, len(versions)), title=title)
+
+
+def comparison(
+    found: Iterable[ComparedFeature], *, across: int = 3, side: int = 72, contrast: float = CONTRAST, title: str = ""
+) -> Image.Image:
+    """A row for each feature, a column for each side: a block of projections beside a block of their patches.
+
+    Args:
+        found: features of a comparison, in any order.
+        across: tiles in a row of a block.
+        side: of a tile, in pixels.
+        contrast: gain of the signals.
+        title: a line above.
+
+    Raises:
+        ValueError: there is none, or signals were left out.
+    """
+    known = {(one.feature, one.side): one for one in found}
+    sides = sorted({number for _, number in known})
+    # Layers of one name may see fields of different size in different networks.
+    extents = {
+        number: field_extents(p.projection for (_, at), one in known.items() if at == number for p in one.exemplars)
+        for number in sides
+    }
+    cells, captions = [], []
+    for feature in sorted({feature for feature, _ in known}):
+        tallest = max(len(one.exemplars) for (at, _), one in known.items() if at == feature)
+        rows = max(1, -(-tallest // across))
+        for number in sides:
+            one = known.get((feature, number))
+            blank = Image.new("RGB", (side, side), (GREY, GREY, GREY))
+            if one is not None and one.exemplars:
+                cells.append(_block(one.exemplars, extents[number], across, side, contrast))
+            else:
+                empty = figures.grid([blank] * (across * rows), columns=across)
+                cells.append(figures.grid([empty, empty], columns=2))
+            captions.append(_compared_caption(one) if one is not None else "")
+    return figures.grid(cells, captions, columns=max(1, len(sides)), title=title)
+
+
+def _compared_caption(one: ComparedFeature) -> str:
+    if one.channel is None:
+        return f"{one.about.name} · none alike"
+    state = "dead" if not one.firing_rate else f"fires on {one.firing_rate:.0%}"
+    shared = f"  shares {one.shared}" if one.side else ""
+    return f"{one.about.name} · {one.channel}  {state}{shared}  {_cut_note(one.exemplars)}".rstrip()
 
 
 def sheet(

@@ -210,3 +210,65 @@ class LayerSettling(_message.Message):
     changed: int
     channels: int
     def __init__(self, layer: _Optional[str] = ..., from_version: _Optional[int] = ..., to_version: _Optional[int] = ..., changed: _Optional[int] = ..., channels: _Optional[int] = ...) -> None: ...
+
+class SideDescription(_message.Message):
+    __slots__ = ("model", "version", "digest", "layer", "alias", "channels")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    digest: str
+    layer: str
+    alias: str
+    channels: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., layer: _Optional[str] = ..., alias: _Optional[str] = ..., channels: _Optional[int] = ...) -> None: ...
+
+class CompareHeader(_message.Message):
+    __slots__ = ("sides", "channels", "dataset")
+    SIDES_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    sides: _containers.RepeatedCompositeFieldContainer[SideDescription]
+    channels: _containers.RepeatedScalarFieldContainer[int]
+    dataset: str
+    def __init__(self, sides: _Optional[_Iterable[_Union[SideDescription, _Mapping]]] = ..., channels: _Optional[_Iterable[int]] = ..., dataset: _Optional[str] = ...) -> None: ...
+
+class CompareProgress(_message.Message):
+    __slots__ = ("side", "progress")
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    side: int
+    progress: ScanProgress
+    def __init__(self, side: _Optional[int] = ..., progress: _Optional[_Union[ScanProgress, _Mapping]] = ...) -> None: ...
+
+class ComparedFeature(_message.Message):
+    __slots__ = ("side", "feature", "channel", "statistics", "exemplars", "shared")
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    EXEMPLARS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
+    side: int
+    feature: int
+    channel: int
+    statistics: ChannelStatistics
+    exemplars: int
+    shared: int
+    def __init__(self, side: _Optional[int] = ..., feature: _Optional[int] = ..., channel: _Optional[int] = ..., statistics: _Optional[_Union[ChannelStatistics, _Mapping]] = ..., exemplars: _Optional[int] = ..., shared: _Optional[int] = ...) -> None: ...
+
+class ComparedExemplar(_message.Message):
+    __slots__ = ("side", "feature", "exemplar", "header")
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    EXEMPLAR_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    side: int
+    feature: int
+    exemplar: ProjectedExemplar
+    header: _inspection_pb2.ProjectHeader
+    def __init__(self, side: _Optional[int] = ..., feature: _Optional[int] = ..., exemplar: _Optional[_Union[ProjectedExemplar, _Mapping]] = ..., header: _Optional[_Union[_inspection_pb2.ProjectHeader, _Mapping]] = ...) -> None: ...

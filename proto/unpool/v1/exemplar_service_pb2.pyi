@@ -145,3 +145,41 @@ class TraceEvolutionResponse(_message.Message):
     step: _exemplar_pb2.EvolutionStep
     settling: _exemplar_pb2.LayerSettling
     def __init__(self, header: _Optional[_Union[_exemplar_pb2.EvolutionHeader, _Mapping]] = ..., progress: _Optional[_Union[_exemplar_pb2.EvolutionProgress, _Mapping]] = ..., step: _Optional[_Union[_exemplar_pb2.EvolutionStep, _Mapping]] = ..., settling: _Optional[_Union[_exemplar_pb2.LayerSettling, _Mapping]] = ...) -> None: ...
+
+class ComparedSide(_message.Message):
+    __slots__ = ("model", "layer", "channels")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    model: _input_pb2.ModelSpec
+    layer: str
+    channels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[_Union[_input_pb2.ModelSpec, _Mapping]] = ..., layer: _Optional[str] = ..., channels: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class CompareExemplarsRequest(_message.Message):
+    __slots__ = ("sides", "dataset", "match", "count", "policy", "omit_signal")
+    SIDES_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    MATCH_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    OMIT_SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    sides: _containers.RepeatedCompositeFieldContainer[ComparedSide]
+    dataset: str
+    match: bool
+    count: int
+    policy: _policy_pb2.Policy
+    omit_signal: bool
+    def __init__(self, sides: _Optional[_Iterable[_Union[ComparedSide, _Mapping]]] = ..., dataset: _Optional[str] = ..., match: bool = ..., count: _Optional[int] = ..., policy: _Optional[_Union[_policy_pb2.Policy, str]] = ..., omit_signal: bool = ...) -> None: ...
+
+class CompareExemplarsResponse(_message.Message):
+    __slots__ = ("header", "progress", "feature", "exemplar")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    EXEMPLAR_FIELD_NUMBER: _ClassVar[int]
+    header: _exemplar_pb2.CompareHeader
+    progress: _exemplar_pb2.CompareProgress
+    feature: _exemplar_pb2.ComparedFeature
+    exemplar: _exemplar_pb2.ComparedExemplar
+    def __init__(self, header: _Optional[_Union[_exemplar_pb2.CompareHeader, _Mapping]] = ..., progress: _Optional[_Union[_exemplar_pb2.CompareProgress, _Mapping]] = ..., feature: _Optional[_Union[_exemplar_pb2.ComparedFeature, _Mapping]] = ..., exemplar: _Optional[_Union[_exemplar_pb2.ComparedExemplar, _Mapping]] = ...) -> None: ...

@@ -62,6 +62,11 @@ class ExemplarServiceStub(object):
                 request_serializer=unpool_dot_v1_dot_exemplar__service__pb2.TraceEvolutionRequest.SerializeToString,
                 response_deserializer=unpool_dot_v1_dot_exemplar__service__pb2.TraceEvolutionResponse.FromString,
                 _registered_method=True)
+        self.CompareExemplars = channel.unary_stream(
+                '/unpool.v1.ExemplarService/CompareExemplars',
+                request_serializer=unpool_dot_v1_dot_exemplar__service__pb2.CompareExemplarsRequest.SerializeToString,
+                response_deserializer=unpool_dot_v1_dot_exemplar__service__pb2.CompareExemplarsResponse.FromString,
+                _registered_method=True)
 
 
 class ExemplarServiceServicer(object):
@@ -109,6 +114,14 @@ class ExemplarServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareExemplars(self, request, context):
+        """Streams the same features of several models or versions, side by side, over one data set: a header; then side by side
+        its scan where there is none yet, and each feature with its strongest exemplars.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExemplarServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -136,6 +149,11 @@ def add_ExemplarServiceServicer_to_server(servicer, server):
                     servicer.TraceEvolution,
                     request_deserializer=unpool_dot_v1_dot_exemplar__service__pb2.TraceEvolutionRequest.FromString,
                     response_serializer=unpool_dot_v1_dot_exemplar__service__pb2.TraceEvolutionResponse.SerializeToString,
+            ),
+            'CompareExemplars': grpc.unary_stream_rpc_method_handler(
+                    servicer.CompareExemplars,
+                    request_deserializer=unpool_dot_v1_dot_exemplar__service__pb2.CompareExemplarsRequest.FromString,
+                    response_serializer=unpool_dot_v1_dot_exemplar__service__pb2.CompareExemplarsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -276,6 +294,33 @@ class ExemplarService(object):
             '/unpool.v1.ExemplarService/TraceEvolution',
             unpool_dot_v1_dot_exemplar__service__pb2.TraceEvolutionRequest.SerializeToString,
             unpool_dot_v1_dot_exemplar__service__pb2.TraceEvolutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareExemplars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/unpool.v1.ExemplarService/CompareExemplars',
+            unpool_dot_v1_dot_exemplar__service__pb2.CompareExemplarsRequest.SerializeToString,
+            unpool_dot_v1_dot_exemplar__service__pb2.CompareExemplarsResponse.FromString,
             options,
             channel_credentials,
             insecure,

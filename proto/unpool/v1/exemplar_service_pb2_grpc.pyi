@@ -53,6 +53,10 @@ class ExemplarServiceStub:
     """Streams how features came to be over the versions of a model: a header; each version's scan where there is none yet;
     its strongest image of each channel; and how many of the layer's channels changed theirs.
     """
+    CompareExemplars: _grpc.UnaryStreamMultiCallable[_exemplar_service_pb2.CompareExemplarsRequest, _exemplar_service_pb2.CompareExemplarsResponse]
+    """Streams the same features of several models or versions, side by side, over one data set: a header; then side by side
+    its scan where there is none yet, and each feature with its strongest exemplars.
+    """
 
 @_typing.type_check_only
 class ExemplarServiceAsyncStub(ExemplarServiceStub):
@@ -78,6 +82,10 @@ class ExemplarServiceAsyncStub(ExemplarServiceStub):
     TraceEvolution: _aio.UnaryStreamMultiCallable[_exemplar_service_pb2.TraceEvolutionRequest, _exemplar_service_pb2.TraceEvolutionResponse]  # type: ignore[assignment]
     """Streams how features came to be over the versions of a model: a header; each version's scan where there is none yet;
     its strongest image of each channel; and how many of the layer's channels changed theirs.
+    """
+    CompareExemplars: _aio.UnaryStreamMultiCallable[_exemplar_service_pb2.CompareExemplarsRequest, _exemplar_service_pb2.CompareExemplarsResponse]  # type: ignore[assignment]
+    """Streams the same features of several models or versions, side by side, over one data set: a header; then side by side
+    its scan where there is none yet, and each feature with its strongest exemplars.
     """
 
 class ExemplarServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -131,6 +139,16 @@ class ExemplarServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_exemplar_service_pb2.TraceEvolutionResponse], _abc.AsyncIterator[_exemplar_service_pb2.TraceEvolutionResponse]]:
         """Streams how features came to be over the versions of a model: a header; each version's scan where there is none yet;
         its strongest image of each channel; and how many of the layer's channels changed theirs.
+        """
+
+    @_abc_1.abstractmethod
+    def CompareExemplars(
+        self,
+        request: _exemplar_service_pb2.CompareExemplarsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_exemplar_service_pb2.CompareExemplarsResponse], _abc.AsyncIterator[_exemplar_service_pb2.CompareExemplarsResponse]]:
+        """Streams the same features of several models or versions, side by side, over one data set: a header; then side by side
+        its scan where there is none yet, and each feature with its strongest exemplars.
         """
 
 def add_ExemplarServiceServicer_to_server(servicer: ExemplarServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,11 +7,18 @@ Below the index's URI lies one folder for each scan, ``<model digest>/<fingerpri
   there;
 - ``shards/NNNNNN.parquet``: a row for each channel of all layers, in order (``images``, ``values``, ``fired``,
   ``largest``, ``bins``, ``counts``, ``octaves``, ``sums``), removed when the answer is there;
-- ``exemplars.parquet``: a row for each exemplar (``layer``, ``channel``, ``place``, ``image``, ``key``, ``label``,
-  ``position``, ``rank_value``, ``activation``, ``lower``, ``upper``, ``plane``, ``cut``, ``picture_lower``,
-  ``picture_upper``);
-- ``channels.parquet``: a row for each channel (``layer``, ``channel``, ``images``, ``fired``, ``firing_rate``,
-  ``dead``, ``mean``, ``maximum``, and the histogram of the maxima, ``bins`` and ``counts``; see ``sketch``);
+- ``exemplars.parquet``: a row for each exemplar: ``layer`` (tensor name), ``channel``, ``place`` (0 the strongest),
+  ``image`` (its number in the data set), ``key`` and ``label`` (its name and class), ``position`` (one index per axis
+  of the layer that is neither batch nor channel), ``rank_value`` (before a bounded rectifier's clip), ``activation``
+  (the layer's own value there), ``lower`` and ``upper`` (the receptive field in the input, half open, clipped to its
+  ``plane``), ``cut`` (it reached beyond), ``picture_lower`` and ``picture_upper`` (the same in the upright picture's
+  pixels; null for tensors);
+- ``channels.parquet``: a row for each channel. All of it counts images, not positions; an image stands for the one
+  maximum of the channel over its positions (before a bounded rectifier's clip). ``layer``, ``channel``, ``images``
+  (how many were seen), ``fired`` (on how many the maximum is positive), ``firing_rate`` (``fired / images``), ``dead``
+  (``fired`` is 0), ``mean`` (of the maxima over all images, 0 where it did not fire), ``maximum`` (the largest; 0 or
+  less when dead), ``bins`` and ``counts`` (how many images have a positive maximum in each bin that has any; bin
+  ``b`` is octave ``b // 8`` from 2**-16 on, part ``b % 8`` of it, see ``sketch``);
 - ``skipped.parquet``: a row for each record that could not be used (``index``, ``key``, ``reason``).
 
 pandas and DuckDB read the Parquet files as they stand.

@@ -6,6 +6,7 @@ Activations never leave the graph, so that a scan costs hardly more than the bar
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ Floats = npt.NDArray[np.float32]
 _RECTIFIERS = frozenset({"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu"})
 _AXES_AS_INPUT = 18
 """From this opset on ReduceMax takes its axes as an input."""
+_BLOCKED = frozenset({"x86_64", "amd64"})
+"""Machines on which ONNX Runtime's CPU kernels work on blocks of channels (NCHWc)."""
 _TOLERANCE = 1e-3
 _MOST_IMAGES = 32
 _IMAGE_BYTES = 256 << 20
@@ -133,7 +136,8 @@ def open_reduction(engine: Engine, layers: Sequence[Layer], example: dict[str, A
         ModelError: ONNX Runtime does not take the reduced model.
     """
     device = resolve(engine.settings.device)
-    model, outputs = _reduced(engine, layers)
+    blocked = device.providers[0] == "CPUExecutionProvider" and platform.machine().lower() in _BLOCKED
+    model, outputs = _reduced(engine, layers, blocked)
     data = ir.to_proto(model).SerializeToString()
     widths = tuple(layer.channels or 0 for layer in layers)
 
@@ -171,8 +175,14 @@ def _session(data: bytes, device: Device, threads: int, optimised: bool) -> ort.
     return session
 
 
-def _reduced(engine: Engine, layers: Sequence[Layer]) -> tuple[ir.Model, tuple[str, ...]]:
-    """The model up to the deepest layer, its outputs replaced by the maxima."""
+def _reduced(engine: Engine, layers: Sequence[Layer], blocked: bool) -> tuple[ir.Model, tuple[str, ...]]:
+    """The model up to the deepest layer, its outputs replaced by the maxima.
+
+    Args:
+        engine: the model.
+        layers: the layers.
+        blocked: ONNX Runtime runs convolutions on blocks of channels.
+    """
     runtime, values = engine.model.runtime, engine.model.graph.values
     graph = runtime.graph
     sources = [i.name or "" for i in graph.inputs if i.name not in graph.initializers]
@@ -185,11 +195,41 @@ def _reduced(engine: Engine, layers: Sequence[Layer]) -> tuple[ir.Model, tuple[s
         cut.opset_imports[opset] = version
     made: dict[str, str] = {}
     for name in ranked:
+        if blocked:
+            _keep_blocked(cut, tapped[name], values[name])
         result = _maximum(cut, tapped[name], values[name], runtime.opset_imports.get("", 17))
         cut.outputs.append(result)
         made[name] = result.name or ""
     functions = list(runtime.functions.values())
     return ir.Model(cut, ir_version=runtime.ir_version, functions=functions), tuple(made[x.rank_name] for x in layers)
+
+
+def _keep_blocked(graph: ir.Graph, tensor: ir.Value, value: Value) -> None:
+    """Puts a convolution by 1 between a convolution's output and its Clip, where the output is to be tapped.
+
+    ONNX Runtime clips inside a convolution whose output nobody else reads, on blocks of channels. Tapped, the Clip
+    would stand alone, and both its sides would be reordered for it. Behind the convolution by 1, which changes no bit,
+    it is inside one again: this costs a pass over the tensor in place of three.
+    """
+    clips = [(use.node, use.idx) for use in tensor.uses() if use.node.op_type == "Clip" and use.idx == 0]
+    producer = tensor.producer()
+    if not clips or producer is None or producer.op_type not in ("Conv", "BatchNormalization"):
+        return
+    if (value.batch_axis, value.channel_axis) != (0, 1) or len(value.axes) != 4 or value.dtype != "float32":
+        return
+    channels = value.shape[1] if value.shape is not None else None
+    if not isinstance(channels, int):
+        return
+    ones = np.ones((channels, 1, 1, 1), np.float32)
+    weight = ir.Value(name=f"unpool/one/{value.name}", const_value=ir.tensor(ones))
+    graph.register_initializer(weight)
+    same = ir.node("Conv", [tensor, weight], attributes={"group": channels, "kernel_shape": [1, 1]})
+    same.outputs[0].name = f"unpool/same/{value.name}"
+    same.outputs[0].type = tensor.type
+    same.outputs[0].shape = tensor.shape
+    graph.insert_after(producer, same)
+    for node, index in clips:
+        node.replace_input_with(index, same.outputs[0])
 
 
 def _maximum(graph: ir.Graph, tensor: ir.Value, value: Value, opset: int) -> ir.Value:

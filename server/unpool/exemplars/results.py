@@ -46,14 +46,18 @@ class Exemplar:
 
 @dataclass(frozen=True, eq=False)
 class ChannelStatistics:
-    """A channel over the data set, by its maximum on each image (before a bounded rectifier's clip).
+    """A channel over the data set. It counts images, not positions.
+
+    Each image stands for the one maximum that the channel has over its positions there (before a bounded rectifier's
+    clip), however many of them fire.
 
     Attributes:
         layer, channel: which.
-        images: how many were seen.
+        images: how many were seen, without those that were skipped.
         fired: on how many its maximum is positive.
-        mean: of the maxima, 0 where it did not fire.
-        maximum: the largest one.
+        mean: of the maxima over all images, those where it did not fire counting as 0.
+        maximum: the largest one; where it never fired 0 behind a rectifier, 0 or less where ranked values are not
+            rectified.
         counts: int64 (BINS,), images by the size of the maximum; see ``sketch``.
     """
 
@@ -76,5 +80,5 @@ class ChannelStatistics:
         return self.fired / max(self.images, 1)
 
     def quantile(self, q: float) -> float:
-        """The value below which a share ``q`` of the images' maxima lies."""
+        """The value below which a share ``q`` of the maxima lies, 0 where it did not fire; to one part in 16."""
         return quantile(self.counts, self.images - self.fired, q)

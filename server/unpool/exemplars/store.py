@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import fsspec
 
+from unpool.exemplars.claims import LAPSE_SECONDS, Claim, claimed, is_held, process_name
 from unpool.exemplars.roots import local_path
-from unpool.graph.errors import ExhaustedError, PreconditionError
+from unpool.graph.errors import PreconditionError
 
 _RETRY_SECONDS = 10.0
 
@@ -29,10 +28,13 @@ class Store:
 
     Args:
         uri: a local path, or any URI that fsspec writes to.
+        lapse: seconds after which the hold of a process on a remote folder ends when the process is gone.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, lapse: float = LAPSE_SECONDS) -> None:
         self.uri = uri
+        self._lapse = lapse
+        self._claim: Claim | None = None
         path = local_path(uri)
         self._local = path is not None
         try:
@@ -42,6 +44,7 @@ class Store:
 
     def names(self, folder: str = "") -> list[str]:
         """The names directly in a folder, sorted; none where there is no such folder."""
+        self._system.invalidate_cache(self._path(folder))  # other machines write here, too
         try:
             found = self._system.ls(self._path(folder), detail=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -66,7 +69,10 @@ class Store:
 
         Raises:
             PreconditionError: it cannot be written, as where the disk is full; what was there before stays.
+            ExhaustedError: another process took the folder that this store held.
         """
+        if self._claim is not None:
+            self._claim.check()
         path = self._path(name)
         try:
             if not self._local:
@@ -98,11 +104,12 @@ class Store:
     def held(self, folder: str) -> Iterator[None]:
         """Keeps other scans out of a folder.
 
-        A local folder is held by a lock of the kernel's, which ends with the process; a remote one by a file, which a
-        process that was killed leaves behind.
+        A local folder is held by a lock of the kernel's, which ends with the process; a remote one by a claim, which
+        lapses a while after the process has ended (``claims``).
 
         Raises:
             ExhaustedError: another scan holds it.
+            PreconditionError: the index cannot be written.
         """
         with self._locked(folder) if self._local else self._claimed(folder):
             yield
@@ -122,33 +129,19 @@ class Store:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 file.seek(0)
-                raise _held(file.read().strip()) from None
+                raise is_held(file.read().strip(), _RETRY_SECONDS) from None
             file.truncate(0)
-            file.write(_who())
+            file.write(process_name())
             file.flush()
             yield
 
     @contextmanager
     def _claimed(self, folder: str) -> Iterator[None]:
-        path = self._path(f"{folder}/lock")
-        if self._system.exists(path):
-            raise _held(f"{self._system.cat_file(path).decode(errors='replace')}; if it is gone, remove {path}")
-        self._system.pipe_file(path, _who().encode())
         try:
-            yield
+            with claimed(self._system, self._path(f"{folder}/claims"), self._lapse) as self._claim:
+                yield
         finally:
-            self._system.rm(path)
+            self._claim = None
 
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
-
-
-def _who() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()}"
-
-
-def _held(who: Any) -> ExhaustedError:
-    return ExhaustedError(
-        f"another scan of the same model and data set is writing this index ({who}); wait until it is done",
-        retry_seconds=_RETRY_SECONDS,
-    )

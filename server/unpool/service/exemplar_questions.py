@@ -72,6 +72,26 @@ class EvolutionQuestion:
 
 
 @dataclass(frozen=True)
+class SideQuestion:
+    """One side of a comparison; without channels, those that are most alike the first side's."""
+
+    model: ModelQuestion
+    layer: str
+    channels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CompareQuestion:
+    """The ``count`` strongest exemplars (0: all) of the same features at sides, of which the first names channels."""
+
+    sides: tuple[SideQuestion, ...]
+    dataset: str
+    count: int = 0
+    policy: Policy = Policy.DECONVNET
+    omit_signal: bool = False
+
+
+@dataclass(frozen=True)
 class ChannelAnswer:
     """A channel over the data set."""
 
@@ -150,3 +170,62 @@ class EvolutionStep:
 
 
 EvolutionAnswer = EvolutionHeader | VersionProgress | EvolutionStep | Settling
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison, as it was found; ``channels`` are those of its layer."""
+
+    model: str
+    version: int
+    digest: str
+    layer: str
+    alias: str
+    channels: int
+
+
+@dataclass(frozen=True)
+class CompareHeader:
+    """What holds for a comparison; ``channels`` are the first side's."""
+
+    sides: tuple[Side, ...]
+    channels: tuple[int, ...]
+    dataset: str
+
+
+@dataclass(frozen=True)
+class SideProgress:
+    """Where the scan of a side stands."""
+
+    side: int
+    progress: ScanProgress
+
+
+@dataclass(frozen=True)
+class ComparedFeature:
+    """A feature at a side, before its exemplars; ``channel`` and ``statistics`` are ``None`` where none is alike."""
+
+    side: int
+    feature: int
+    channel: int | None
+    statistics: ChannelStatistics | None
+    exemplars: int
+    shared: int
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedExemplar:
+    """An exemplar of a feature at a side."""
+
+    side: int
+    feature: int
+    unit: ExemplarUnit
+    header: ProjectHeader
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of signal and pictures."""
+        return self.unit.nbytes
+
+
+CompareAnswer = CompareHeader | SideProgress | ComparedFeature | ComparedExemplar

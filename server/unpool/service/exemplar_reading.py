@@ -5,11 +5,13 @@ from __future__ import annotations
 from unpool.exemplars import ScanRequest
 from unpool.graph.errors import InvalidArgumentError
 from unpool.service.exemplar_questions import (
+    CompareQuestion,
     EvolutionQuestion,
     ExemplarsQuestion,
     PatchQuestion,
     ProjectExemplarsQuestion,
     ScanQuestion,
+    SideQuestion,
 )
 from unpool.service.reading import read_model, read_policy, read_render
 from unpool.v1 import exemplar_service_pb2
@@ -17,6 +19,7 @@ from unpool.v1 import exemplar_service_pb2
 _K = 9
 _PAGE, _LARGEST_PAGE = 100, 1000
 _MOST_CHANNELS = 4096
+_FEWEST_SIDES, _MOST_SIDES = 2, 8
 
 
 def read_scan(request: exemplar_service_pb2.ScanExemplarsRequest) -> ScanQuestion:
@@ -66,7 +69,7 @@ def read_project(request: exemplar_service_pb2.ProjectExemplarsRequest) -> Proje
         model=read_model(request.HasField("model"), request.model),
         dataset=request.dataset or None,
         layer=_layer(request.layer),
-        channels=_channels(tuple(request.channels)),
+        channels=tuple(dict.fromkeys(_channels(tuple(request.channels)))),
         count=request.count,
         policy=read_policy(request.policy),
         render=read_render(request.render) if request.HasField("render") else None,
@@ -86,23 +89,53 @@ def read_evolution(request: exemplar_service_pb2.TraceEvolutionRequest) -> Evolu
         versions=tuple(request.versions),
         dataset=request.dataset,
         layer=_layer(request.layer),
-        channels=_channels(tuple(request.channels)),
+        channels=tuple(dict.fromkeys(_channels(tuple(request.channels)))),
         policy=read_policy(request.policy),
         omit_signal=request.omit_signal,
     )
 
 
-def _layer(name: str) -> str:
+def read_compare(request: exemplar_service_pb2.CompareExemplarsRequest) -> CompareQuestion:
+    """A comparison."""
+    if not _FEWEST_SIDES <= len(request.sides) <= _MOST_SIDES:
+        raise InvalidArgumentError("sides", f"lists {len(request.sides)}; give {_FEWEST_SIDES} to {_MOST_SIDES}")
+    if not request.dataset:
+        raise InvalidArgumentError("dataset", "is required: the path or URI of a data set")
+    if request.count < 0:
+        raise InvalidArgumentError("count", f"is {request.count}; give 1 or more, or 0 for all that were kept")
+    first = request.sides[0]
+    wanted = _channels(tuple(first.channels), "sides[0].channels")
+    layer = _layer(first.layer, "sides[0].layer")
+    sides = []
+    for i, side in enumerate(request.sides):
+        channels = tuple(side.channels) if i else wanted
+        if channels and len(channels) != len(wanted):
+            raise InvalidArgumentError(
+                f"sides[{i}].channels", f"lists {len(channels)}; give one for each of the first side's {len(wanted)}"
+            )
+        model = read_model(side.HasField("model"), side.model, f"sides[{i}].model")
+        # Without channels of its own a side has the first's, unless they are looked for.
+        sides.append(SideQuestion(model, side.layer or layer, channels or (() if request.match else wanted)))
+    return CompareQuestion(
+        sides=tuple(sides),
+        dataset=request.dataset,
+        count=request.count,
+        policy=read_policy(request.policy),
+        omit_signal=request.omit_signal,
+    )
+
+
+def _layer(name: str, field: str = "layer") -> str:
     if not name:
         raise InvalidArgumentError(
-            "layer", "is required: a tensor name, a node name or an alias, as ListLayers gives them"
+            field, "is required: a tensor name, a node name or an alias, as ListLayers gives them"
         )
     return name
 
 
-def _channels(channels: tuple[int, ...]) -> tuple[int, ...]:
+def _channels(channels: tuple[int, ...], field: str = "channels") -> tuple[int, ...]:
     if not channels:
-        raise InvalidArgumentError("channels", "is empty; name at least one channel")
+        raise InvalidArgumentError(field, "is empty; name at least one channel")
     if len(channels) > _MOST_CHANNELS:
-        raise InvalidArgumentError("channels", f"lists {len(channels)}; at most {_MOST_CHANNELS} in one request")
-    return tuple(dict.fromkeys(channels))
+        raise InvalidArgumentError(field, f"lists {len(channels)}; at most {_MOST_CHANNELS} in one request")
+    return channels

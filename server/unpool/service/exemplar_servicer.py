@@ -8,10 +8,25 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from unpool.service.calls import Call, Context, answering
-from unpool.service.exemplar_reading import read_evolution, read_list, read_patch, read_project, read_scan
-from unpool.service.exemplar_writing import write_evolution, write_list, write_patch, write_project, write_scan
+from unpool.service.exemplar_reading import (
+    read_compare,
+    read_evolution,
+    read_list,
+    read_patch,
+    read_project,
+    read_scan,
+)
+from unpool.service.exemplar_writing import (
+    write_compare,
+    write_evolution,
+    write_list,
+    write_patch,
+    write_project,
+    write_scan,
+)
 from unpool.service.exemplars import ExemplarHandlers
 from unpool.service.scheduler import Scheduler, Work
+from unpool.service.series import SeriesHandlers
 from unpool.service.servicers import StreamContext
 from unpool.v1 import exemplar_service_pb2, exemplar_service_pb2_grpc
 
@@ -22,16 +37,24 @@ class ExemplarServicer(exemplar_service_pb2_grpc.ExemplarServiceServicer):
     """ExemplarService.
 
     Args:
-        handlers: what answers.
+        handlers: what answers questions about one model.
+        series: what answers those over several models or versions.
         scheduler: what runs them, piece by piece.
         longest: seconds that a call without a deadline may take.
-        longest_scan: the same for scans and evolutions, which go over whole data sets.
+        longest_scan: the same for scans, evolutions and comparisons, which go over whole data sets.
     """
 
     def __init__(
-        self, handlers: ExemplarHandlers, scheduler: Scheduler, *, longest: float, longest_scan: float
+        self,
+        handlers: ExemplarHandlers,
+        series: SeriesHandlers,
+        scheduler: Scheduler,
+        *,
+        longest: float,
+        longest_scan: float,
     ) -> None:
         self._handlers = handlers
+        self._series = series
         self._scheduler = scheduler
         self._longest = longest
         self._longest_scan = longest_scan
@@ -78,7 +101,15 @@ class ExemplarServicer(exemplar_service_pb2_grpc.ExemplarServiceServicer):
         async with answering("TraceEvolution", context, longest=self._longest_scan) as call:
             question = read_evolution(request)
             call.fields |= {"model": question.model, "dataset": question.dataset}
-            await self._stream(call, context, lambda: self._handlers.evolution(question), write_evolution)
+            await self._stream(call, context, lambda: self._series.evolution(question), write_evolution)
+
+    async def CompareExemplars(  # type: ignore[override]
+        self, request: exemplar_service_pb2.CompareExemplarsRequest, context: StreamContext
+    ) -> None:
+        async with answering("CompareExemplars", context, longest=self._longest_scan) as call:
+            question = read_compare(request)
+            call.fields |= {"model": [side.model.name for side in question.sides], "dataset": question.dataset}
+            await self._stream(call, context, lambda: self._series.compare(question), write_compare)
 
     async def _stream(self, call: Call, context: StreamContext, work: Work[A], write: Callable[[A], Message]) -> None:
         async with self._scheduler.submit(work) as results:

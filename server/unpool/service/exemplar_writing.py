@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from unpool.exemplars import ChannelStatistics, Description, Exemplar, ScanDone, ScanHeader, ScanProgress
 from unpool.exemplars.evolution import Settling
 from unpool.service.answers import ProjectHeader
 from unpool.service.exemplar_questions import (
+    CompareAnswer,
+    ComparedExemplar,
+    ComparedFeature,
+    CompareHeader,
     EvolutionAnswer,
     EvolutionHeader,
     EvolutionStep,
     ExemplarsPage,
     ExemplarUnit,
     PatchAnswer,
+    SideProgress,
     VersionProgress,
 )
 from unpool.service.writing import write_geometry, write_project_header, write_projection
@@ -107,6 +114,39 @@ def write_evolution(answer: EvolutionAnswer) -> exemplar_service_pb2.TraceEvolut
                 channels=answer.channels,
             )
             return exemplar_service_pb2.TraceEvolutionResponse(settling=settled)
+
+
+def write_compare(answer: CompareAnswer) -> exemplar_service_pb2.CompareExemplarsResponse:
+    """One message of a comparison."""
+    match answer:
+        case CompareHeader():
+            header = exemplar_pb2.CompareHeader(
+                sides=[exemplar_pb2.SideDescription(**asdict(side)) for side in answer.sides],
+                channels=answer.channels,
+                dataset=answer.dataset,
+            )
+            return exemplar_service_pb2.CompareExemplarsResponse(header=header)
+        case SideProgress():
+            progress = exemplar_pb2.CompareProgress(side=answer.side, progress=_progress(answer.progress))
+            return exemplar_service_pb2.CompareExemplarsResponse(progress=progress)
+        case ComparedFeature():
+            feature = exemplar_pb2.ComparedFeature(
+                side=answer.side,
+                feature=answer.feature,
+                channel=answer.channel,
+                statistics=None if answer.statistics is None else _statistics(answer.statistics),
+                exemplars=answer.exemplars,
+                shared=answer.shared,
+            )
+            return exemplar_service_pb2.CompareExemplarsResponse(feature=feature)
+        case ComparedExemplar():
+            exemplar = exemplar_pb2.ComparedExemplar(
+                side=answer.side,
+                feature=answer.feature,
+                exemplar=_projected(answer.unit),
+                header=write_project_header(answer.header),
+            )
+            return exemplar_service_pb2.CompareExemplarsResponse(exemplar=exemplar)
 
 
 def _description(found: Description) -> exemplar_pb2.ScanDescription:

@@ -1,14 +1,13 @@
-"""Handlers of questions about data sets: scan, list, patch, project, evolution; free of transport, piece by piece."""
+"""Handlers of questions about a model over a data set: scan, list, patch, project; free of transport, in pieces."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TypeVar
 
-from unpool.engine.policies import Policy
 from unpool.exemplars import (
     DataSet,
     Exemplar,
@@ -17,29 +16,21 @@ from unpool.exemplars import (
     ScanHeader,
     ScanIndex,
     ScanProgress,
-    ScanRequest,
     Store,
     open_dataset,
     scan,
 )
 from unpool.exemplars.cropping import Cropped
-from unpool.exemplars.evolution import changes, settling, strongest
 from unpool.exemplars.finding import find_scan
 from unpool.exemplars.patches import patch
-from unpool.exemplars.projecting import Projected, project_exemplars
 from unpool.exemplars.standing import standing
-from unpool.graph.errors import InvalidArgumentError, NotFoundError, OutOfRangeError, PreconditionError
+from unpool.graph.errors import InvalidArgumentError, OutOfRangeError, PreconditionError
 from unpool.methods.projection import Standing
-from unpool.methods.requests import ProjectionHeader, ProjectionRequest
 from unpool.pictures import png_bytes
-from unpool.repository import ChannelOrder, Entry, Repository, State
-from unpool.service.answers import InputGeometry, ProjectHeader, Provenance
+from unpool.repository import Entry, Repository
+from unpool.service.answers import ProjectHeader
 from unpool.service.exemplar_questions import (
     ChannelAnswer,
-    EvolutionAnswer,
-    EvolutionHeader,
-    EvolutionQuestion,
-    EvolutionStep,
     ExemplarsPage,
     ExemplarsQuestion,
     ExemplarUnit,
@@ -47,14 +38,11 @@ from unpool.service.exemplar_questions import (
     PatchQuestion,
     ProjectExemplarsQuestion,
     ScanQuestion,
-    VersionProgress,
 )
+from unpool.service.exemplar_units import Shown, checked_channels, units
 from unpool.service.held import Held
-from unpool.service.inspection import projected_unit
-from unpool.service.questions import ModelQuestion, PictureShown, ProjectQuestion, Render, TensorShown
+from unpool.service.questions import ModelQuestion
 from unpool.service.scheduler import Pieces
-from unpool.service.showing import Seen
-from unpool.service.software import software
 
 T = TypeVar("T")
 _FRESH_SECONDS = 10.0
@@ -68,13 +56,14 @@ class ExemplarHandlers:
         repository: the models.
         roots: where data may be read.
         index: URI below which indices lie.
+        cropped: networks cut at layers, kept between questions.
     """
 
-    def __init__(self, repository: Repository, roots: Roots, index: str) -> None:
+    def __init__(self, repository: Repository, roots: Roots, index: str, cropped: Cropped) -> None:
         self._repository = repository
         self._roots = roots
         self._index = index
-        self._cropped = Cropped()
+        self._cropped = cropped
         self._opened: dict[str, tuple[float, DataSet]] = {}
         self._lock = threading.Lock()
 
@@ -88,7 +77,7 @@ class ExemplarHandlers:
         with self._repository.lend(question.model.name, question.model.version) as entry:
             index, _, name = self._find(entry, question.layer, question.dataset)
             layer = entry.engine.model.layers.find(name)
-            wanted = self._channels(entry, name, question.channels) or tuple(range(layer.channels or 0))
+            wanted = checked_channels(entry, name, question.channels) or tuple(range(layer.channels or 0))
             begin = _begin(question.page_token)
             page = wanted[begin : begin + question.page_size]
             found: dict[int, list[Exemplar]] = {channel: [] for channel in page}
@@ -120,7 +109,7 @@ class ExemplarHandlers:
         """What one exemplar's unit saw."""
         with self._repository.lend(question.model.name, question.model.version) as entry:
             index, dataset, name = self._find(entry, question.layer, question.dataset)
-            self._channels(entry, name, (question.channel,))
+            checked_channels(entry, name, (question.channel,))
             found = index.exemplars(name, (question.channel,))
             if not 0 <= question.place < len(found):
                 fired = f"0 to {len(found) - 1}" if found else "none: it fired on no image"
@@ -133,12 +122,6 @@ class ExemplarHandlers:
     def project(self, question: ProjectExemplarsQuestion) -> Pieces[ProjectHeader | ExemplarUnit]:
         """Projections of exemplars: a header, then each as it is ready."""
         return self._held(question.model, lambda e: self._projected(e, question))
-
-    def evolution(self, question: EvolutionQuestion) -> Pieces[EvolutionAnswer]:
-        """An evolution: a header, then version by version."""
-        versions = self._versions(question)
-        dataset = open_dataset(question.dataset, self._roots)
-        return Held(self._evolved(question, versions, dataset), None)
 
     def _store(self) -> Store:
         return Store(self._index)
@@ -164,149 +147,24 @@ class ExemplarHandlers:
             self._opened = {uri: (time.monotonic(), found)}
         return found
 
-    def _channels(self, entry: Entry, layer: str, channels: tuple[int, ...]) -> tuple[int, ...]:
-        count = entry.engine.model.layers.find(layer).channels or 0
-        for i, channel in enumerate(channels):
-            if not 0 <= channel < count:
-                raise OutOfRangeError(f"channels[{i}]", f"{channel} is outside the layer's channels, 0 to {count - 1}")
-        return tuple(sorted(set(channels)))
-
     def _projected(
         self, entry: Entry, question: ProjectExemplarsQuestion
     ) -> Iterator[ProjectHeader | ExemplarUnit | None]:
+        # No generator: the index and the data set are opened here, aside, and not in a piece.
         index, dataset, name = self._find(entry, question.layer, question.dataset)
-        channels = self._channels(entry, name, question.channels)
+        channels = checked_channels(entry, name, question.channels)
         kept = [e for e in index.exemplars(name, channels) if not question.count or e.place < question.count]
         order = {channel: i for i, channel in enumerate(question.channels)}
         kept.sort(key=lambda e: (order[e.channel], e.place))
         if not kept:
             raise PreconditionError("none of these channels fired on any image of the data set")
-        yield from self._units(
-            entry, dataset, kept, question.policy, question.render, question.omit_signal, question.omit_patch
+        return units(
+            entry,
+            dataset,
+            kept,
+            Shown(question.policy, question.render, question.omit_signal, question.omit_patch),
+            self._cropped,
         )
-
-    def _units(
-        self,
-        entry: Entry,
-        dataset: DataSet,
-        exemplars: Sequence[Exemplar],
-        policy: Policy,
-        render: Render | None,
-        omit_signal: bool,
-        omit_patch: bool,
-    ) -> Iterator[ProjectHeader | ExemplarUnit | None]:
-        request = ProjectionRequest(exemplars[0].layer, policy=policy)
-        header: ProjectionHeader | None = None
-        completed = 0
-        for item in project_exemplars(entry, dataset, exemplars, request, self._cropped):
-            if item is None:
-                yield None
-            elif isinstance(item, ProjectionHeader):
-                header = item
-                yield _header(entry, request, header)
-            else:
-                assert header is not None
-                completed += 1
-                yield _unit(entry, dataset, item, header, request, render, omit_signal, omit_patch, completed)
-
-    def _versions(self, question: EvolutionQuestion) -> tuple[int, ...]:
-        listed = {model.name: model for model in self._repository.list()}
-        if question.model not in listed:
-            raise NotFoundError("model", question.model, listed)
-        served = [v.version for v in listed[question.model].versions if v.state is not State.UNAVAILABLE]
-        for version in question.versions:
-            if version not in served:
-                raise NotFoundError("version", f"{question.model}/{version}", (f"{question.model}/{v}" for v in served))
-        versions = tuple(sorted(set(question.versions))) or tuple(served)
-        if len(versions) < 2:
-            raise PreconditionError(f"model '{question.model}' has {len(versions)} version; an evolution needs two")
-        return versions
-
-    def _evolved(
-        self, question: EvolutionQuestion, versions: tuple[int, ...], dataset: DataSet
-    ) -> Iterator[EvolutionAnswer | None]:
-        before: tuple[int, dict[int, Exemplar]] | None = None
-        for version in versions:
-            with self._repository.lend(question.model, version) as entry:
-                layer = entry.engine.model.layers.find(question.layer)
-                self._channels(entry, layer.name, question.channels)
-                if before is None:
-                    yield EvolutionHeader(
-                        question.model, versions, layer.name, layer.alias, question.channels, dataset.uri
-                    )
-                index: ScanIndex | None = None
-                try:
-                    index, _ = find_scan(self._store(), entry, layer.name, dataset.uri, lambda _: dataset)
-                except PreconditionError:
-                    for item in scan(entry, dataset, ScanRequest((layer.name,)), self._store()):
-                        if isinstance(item, ScanHeader):
-                            index = ScanIndex(self._store(), item.description)
-                        yield VersionProgress(version, item) if isinstance(item, ScanProgress) else None
-                assert index is not None
-                found = strongest(index.exemplars(layer.name))
-                chosen = [found[channel] for channel in question.channels if channel in found]
-                units: dict[int, ExemplarUnit] = {}
-                header: ProjectHeader | None = None
-                if chosen:
-                    for unit in self._units(entry, dataset, chosen, question.policy, None, question.omit_signal, False):
-                        if isinstance(unit, ExemplarUnit):
-                            units[unit.exemplar.channel] = unit
-                        elif unit is not None:
-                            header = unit
-                        yield None
-                earlier = before[1] if before is not None else None
-                for channel in question.channels:
-                    changed = earlier is not None and changes(earlier.get(channel), found.get(channel))
-                    one = units.get(channel)
-                    yield EvolutionStep(version, channel, one, header if one is not None else None, changed)
-                if before is not None:
-                    yield settling(layer.name, layer.channels or 0, before, (version, found))
-                before = (version, found)
-
-
-def _header(entry: Entry, request: ProjectionRequest, header: ProjectionHeader) -> ProjectHeader:
-    graph = entry.engine.model.graph
-    order = entry.preprocessing.order if entry.preprocessing is not None else None
-    geometry = InputGeometry(header.to, header.plane, None, order if order is ChannelOrder.GRAY else None)
-    warnings = entry.preprocessing.warnings if entry.preprocessing is not None else ()
-    provenance = Provenance(
-        model=entry.name,
-        version=entry.version,
-        digest=entry.engine.model.digest,
-        input_digest="",
-        preprocessing=entry.preprocessing,
-        provider=entry.engine.providers[0],
-        device=entry.engine.device,
-        software=software(),
-    )
-    axes = graph.values[header.layer].axes
-    return ProjectHeader(provenance, geometry, request, header, axes, (*warnings, *header.warnings))
-
-
-def _unit(
-    entry: Entry,
-    dataset: DataSet,
-    found: Projected,
-    header: ProjectionHeader,
-    request: ProjectionRequest,
-    render: Render | None,
-    omit_signal: bool,
-    omit_patch: bool,
-    completed: int,
-) -> ExemplarUnit:
-    example = found.example
-    feeds, placement = example.feeds, example.placement
-    order: ChannelOrder | None = None
-    if placement is not None and entry.preprocessing is not None:
-        order = ChannelOrder.GRAY if entry.preprocessing.order is ChannelOrder.GRAY else ChannelOrder.RGB
-    graph = entry.engine.model.graph
-    plane = tuple(feeds.arrays[feeds.of].shape[axis] for axis in graph.values[feeds.of].spatial_axes.values())
-    geometry = InputGeometry(feeds.of, plane, placement, order)
-    shown = PictureShown(b"") if placement is not None else TensorShown(feeds.arrays[feeds.of])
-    question = ProjectQuestion(ModelQuestion(entry.name), shown, request, render, omit_signal)
-    unit = projected_unit(entry, Seen(feeds, geometry, ()), question, header, found.projection, completed)
-    drawn = None if omit_patch else patch(dataset, found.exemplar, graph)
-    return ExemplarUnit(found.exemplar, geometry, unit, b"" if drawn is None else png_bytes(drawn))
 
 
 def _begin(token: str) -> int:

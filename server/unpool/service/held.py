@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from unpool.service.elsewhere import Elsewhere
+
 T = TypeVar("T")
 
 
@@ -20,10 +22,10 @@ class Held(Generic[T]):
         release: gives back what it borrowed; called once.
     """
 
-    pieces: Iterator[T | None]
+    pieces: Iterator[T | Elsewhere[object] | None]
     release: Callable[[], None] | None
 
-    def __next__(self) -> T | None:
+    def __next__(self) -> T | Elsewhere[object] | None:
         try:
             return next(self.pieces)
         except BaseException:

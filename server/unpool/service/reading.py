@@ -30,12 +30,12 @@ _LARGEST_ZOOM = 16
 _MOST_LISTED = 1 << 16
 
 
-def read_model(has_model: bool, spec: input_pb2.ModelSpec) -> ModelQuestion:
+def read_model(has_model: bool, spec: input_pb2.ModelSpec, field: str = "model") -> ModelQuestion:
     """Which model is meant."""
     if not has_model or not spec.name:
-        raise InvalidArgumentError("model.name", "is required: the name of a model, as ListModels gives it")
+        raise InvalidArgumentError(f"{field}.name", "is required: the name of a model, as ListModels gives it")
     if spec.version < 0:
-        raise InvalidArgumentError("model.version", f"is {spec.version}; versions are positive, 0 is the highest")
+        raise InvalidArgumentError(f"{field}.version", f"is {spec.version}; versions are positive, 0 is the highest")
     return ModelQuestion(spec.name, spec.version or None)
 
 

@@ -2,7 +2,8 @@
 
 A request is an iterator that yields results, and ``None`` between two pieces of work that have nothing to show. Pieces
 are bounded in time, so that streaming, fairness, back-pressure, cancellation and deadlines are all decided between
-two of them: whose turn it is, whether a reader has room for another result, whether anybody still waits for one.
+two of them: whose turn it is, whether a reader has room for another result, whether anybody still waits for one. A
+step that cannot be bounded is yielded as ``Elsewhere``: it is done aside, and its request has no turn until then.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from unpool.graph.errors import ExhaustedError
 from unpool.service.aside import Aside
+from unpool.service.elsewhere import Elsewhere
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -28,7 +30,7 @@ T_co = TypeVar("T_co", covariant=True)
 class Pieces(Protocol[T_co]):
     """An iterator of results, ``None`` where a piece of work had none, that can be abandoned between two pieces."""
 
-    def __next__(self) -> T_co | None: ...
+    def __next__(self) -> T_co | Elsewhere[object] | None: ...
 
     def close(self) -> None:
         """Ends the work and gives back what it holds; also when it never began."""
@@ -191,13 +193,21 @@ class Scheduler:
             self._end(job, error)
             return
         job.pieces = pieces
+        self._get_ready(job)
+
+    def _step_aside(self, job: _Job[T], step: Elsewhere[object]) -> None:
+        if not job.abandoned:
+            step.run()
+        self._get_ready(job)
+
+    def _get_ready(self, job: _Job[T]) -> None:
         with self._turn:
             closed = self._closed
             if not closed:
                 self._ready.append(job)  # type: ignore[arg-type]  # a queue of jobs of all kinds
                 self._turn.notify()
         if closed:
-            self._close(job, _shutting_down())
+            self._close(job, None if job.abandoned else _shutting_down())
 
     def _work(self) -> None:
         while self._take_turn():
@@ -226,7 +236,12 @@ class Scheduler:
             self._close(job, error)
             return True
         with self._turn:
-            if result is not None:
+            if isinstance(result, Elsewhere):
+                step = result
+                if not self._closed:
+                    self.aside.put(lambda: self._step_aside(job, step))
+                    return True
+            elif result is not None:
                 job.waiting += 1
                 job.waiting_bytes += _size(result)
                 self._deliver(job, result)

@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from unpool.exemplars import Roots, default_index
+from unpool.exemplars.cropping import Cropped
 from unpool.graph.errors import InvalidArgumentError
 from unpool.repository import Repository
 from unpool.service.binding import address, bound
@@ -20,6 +21,7 @@ from unpool.service.exemplar_servicer import ExemplarServicer
 from unpool.service.exemplars import ExemplarHandlers
 from unpool.service.inspection import InspectionHandlers
 from unpool.service.scheduler import Scheduler
+from unpool.service.series import SeriesHandlers
 from unpool.service.servicers import InspectionServicer, ModelServicer
 from unpool.service.settings import ServiceSettings
 from unpool.v1 import (
@@ -111,13 +113,15 @@ class Server:
     def _register(self) -> None:
         longest = self._settings.longest_seconds
         models = ModelServicer(ModelHandlers(self._repository), self.scheduler, longest=longest)
-        exemplar_handlers = ExemplarHandlers(self._repository, self._roots, self._settings.index or default_index())
+        about_data = (self._repository, self._roots, self._settings.index or default_index(), Cropped())
+        exemplar_handlers = ExemplarHandlers(*about_data)
         handlers = InspectionHandlers(
             self._repository, pixels=self._settings.pixels, standing=exemplar_handlers.standing
         )
         inspection = InspectionServicer(handlers, self.scheduler, longest=longest, positions=self._settings.positions)
         exemplars = ExemplarServicer(
             exemplar_handlers,
+            SeriesHandlers(*about_data),
             self.scheduler,
             longest=longest,
             longest_scan=self._settings.longest_scan_seconds,

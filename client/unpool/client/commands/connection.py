@@ -77,6 +77,34 @@ def connect(model: str | None, server: str | None, timeout: float | None) -> Ite
         yield client, path.name if is_entry else _only_model(client, path)
 
 
+def beside(model: str, name: str, other: str, server: str | None) -> str:
+    """The name of a second model on the server that ``connect`` found for the first.
+
+    Args:
+        model: the first, as ``connect`` was given it.
+        name: the first, as ``connect`` gave it.
+        other: the second, a name or a path.
+        server: the address given, if any.
+
+    Raises:
+        InvalidArgumentError: one is a path and the other is none, or they lie in different repositories.
+    """
+    first, second = (None, None) if server else (_path(model), _path(other))
+    if first is None and second is None:
+        return other
+    if first is None or second is None:
+        raise InvalidArgumentError(f"{model} and {other}: give two paths, or two names", field="OTHER")
+    if first == second:
+        return name
+    if first.suffix == ".onnx" or second.suffix == ".onnx" or first.parent != second.parent:
+        raise InvalidArgumentError(
+            f"{other} lies in another repository than {model}; an embedded server has one: put them side by side as "
+            "NAME/VERSION/model.onnx",
+            field="OTHER",
+        )
+    return second.name
+
+
 def _path(model: str) -> Path | None:
     # Whether something of that name lies in the current folder must not decide: the name of a model stays a name.
     if not (model.endswith(".onnx") or os.sep in model or model in (".", "..")):
