@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 import pytest
 from tests.service.conftest import Serve
-from tests.service.small import SIZE, encoded, network, photograph
+from tests.service.small import SIZE, encoded, network, photograph, put, without_channels
 from typer.testing import CliRunner
 
 from unpool.client import AsyncClient, Client, OcclusionGrid, Region, errors
@@ -124,6 +124,9 @@ REFUSED = [
     ({"targets": [5]}, "targets[0]"),
     ({"targets": ["eagle"]}, "targets[0].label"),
     ({"targets": [Region((0, 0), (1, 1))]}, "targets[0]"),
+    ({"targets": [1, Region((0,), (1,), "score")]}, "targets[1].output"),
+    ({"positions": []}, "positions"),
+    ({"positions": [(0, 0)], "stride": 2}, "stride"),
     ({"fill": np.zeros((2, 3), np.float32)}, "fill"),
     ({"fill": (1.0, 2.0)}, "fill"),
     ({"only": [99]}, "only[0]"),
@@ -141,8 +144,23 @@ async def test_what_cannot_be_is_refused_by_field(serve: Serve, x: Floats) -> No
             await client.occlude("small", tensor=x, window=8, targets="emus").grid()
         with pytest.raises(errors.NotFoundError, match="r2"):
             await client.occlude("small", tensor=x, window=8, layer="r22").grid()
-        with pytest.raises(errors.InvalidArgumentError):
-            await client.occlude("small", tensor=x, window=8, positions=[]).grid()
+        with pytest.raises(errors.InvalidArgumentError, match="did you mean scores"):
+            await client.occlude("small", tensor=x, window=8, targets=Region((0,), (1,), "score")).grid()
+        with pytest.raises(errors.InvalidArgumentError, match="0 to 4"):
+            await client.occlude("small", tensor=x, window=8, targets=5).grid()
+
+
+async def test_a_layer_without_channels_has_no_strongest_map(serve: Serve, models: Path) -> None:
+    put(models, "flat", without_channels())
+    x = np.ones((1, 3, 8, 8), np.float32)
+    async with serve() as (server, _), AsyncClient(server.address) as client:
+        with pytest.raises(errors.InvalidArgumentError, match="'out' has no channel axis") as caught:
+            await client.occlude("flat", tensor=x, window=2, layer="out").grid()
+        assert caught.value.field == "layer"
+        # The output itself can be scored, and so can the layer in front, which has channels.
+        target = Region((0, 0), (8, 8), "out")
+        grid = await client.occlude("flat", tensor=x, window=2, targets=target, layer="c").grid()
+    assert grid.scores[target].shape == grid.layer_activation.shape == (7, 7)
 
 
 async def test_a_grid_beyond_the_budget_tells_the_stride_that_fits(serve: Serve, x: Floats) -> None:

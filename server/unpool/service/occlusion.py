@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unpool.graph.errors import InvalidArgumentError
-from unpool.methods.occlusion import occlude
+from unpool.methods.occlusion import check_output, occlude
 from unpool.methods.occlusion_requests import (
     Fill,
     FillKind,
@@ -189,6 +189,8 @@ def _target(entry: Entry, number: int, target: ClassTarget | Target) -> Target:
     graph = entry.engine.model.graph
     index = target.index if not target.label else _index(entry, number, target.label)
     name = target.output or scores_output(graph)
+    if target.output is not None:
+        check_output(graph, target.output, f"targets[{number}].output")
     value = graph.values.get(name or "")
     if value is None or value.shape is None or value.channel_axis is None:
         raise InvalidArgumentError(
