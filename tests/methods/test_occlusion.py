@@ -83,7 +83,11 @@ def test_the_stride_that_is_told_fits() -> None:
 
 
 def test_an_empty_list_of_positions_and_windows_beyond_the_plane_are_refused_by_field() -> None:
-    for window, positions, field in [((4,), [], "positions"), ((4, 21), [(0, 0)], "window"), ((0,), [(0, 0)], "window")]:
+    for window, positions, field in [
+        ((4,), [], "positions"),
+        ((4, 21), [(0, 0)], "window"),
+        ((0,), [(0, 0)], "window"),
+    ]:
         with pytest.raises(InvalidArgumentError) as caught:
             listed([20, 20], window, positions, 40)
         assert caught.value.field == field

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -188,6 +190,63 @@ async def test_of_several_inputs_one_is_hidden(serve: Serve) -> None:
     np.testing.assert_allclose(grid.scores[target], whole, rtol=1e-5)
 
 
+async def test_each_of_several_pictures_has_the_grid_that_it_has_alone(serve: Serve) -> None:
+    pictures = [encoded(photograph(50, 40, seed=i)) for i in range(3)]
+    options: dict[str, Any] = {"window": 8, "stride": 5, "targets": [2, "emu"], "layer": "r2", "projection": True}
+
+    def ask(target: str) -> None:
+        with Client(target) as client:
+            stream = client.occlude("small", images=pictures, **options)
+            assert stream.total == 75
+            order = []
+            for tile in stream:
+                assert np.isnan(stream.so_far(tile.header.example).scores[2]).sum() == 25 - tile.completed
+                order.append((tile.header.example, tile.completed))
+                if tile.header.example == 1:
+                    break  # the first is whole, and is given all the same
+            grids = list(stream.grids())
+            assert order == sorted(order)
+            assert [grid.header.example for grid in grids] == [0, 1, 2]
+            for picture, grid in zip(pictures, grids, strict=True):
+                alone = client.occlude("small", picture, **options).grid()
+                assert grid.header.provenance.input_digest == alone.header.provenance.input_digest
+                assert grid.header.channel == alone.header.channel
+                assert not len(grid.missing)
+                for key, wanted in alone.scores.items():
+                    np.testing.assert_array_equal(grid.scores[key], wanted)
+                np.testing.assert_array_equal(grid.layer_activation, alone.layer_activation)
+                assert grid.projection is not None
+                assert alone.projection is not None
+                np.testing.assert_array_equal(grid.projection.signal, alone.projection.signal)
+            assert len({grid.header.provenance.input_digest for grid in grids}) == 3
+            with pytest.raises(ValueError, match="3 grids"):
+                stream.grid()
+
+    async with serve() as (server, _):
+        await asyncio.to_thread(ask, server.address)
+        async with AsyncClient(server.address) as client:
+            found = [grid async for grid in client.occlude("small", images=pictures[:2], window=8, stride=8).grids()]
+            assert [grid.labels.shape for grid in found] == [(4, 4)] * 2
+
+
+async def test_what_is_wrong_with_one_of_several_pictures_names_it(serve: Serve, x: Floats) -> None:
+    picture = photograph(40, 40)
+    async with serve(ServiceSettings(port=0, positions=30)) as (server, _), AsyncClient(server.address) as client:
+        for extra in ({"images": []}, {"images": [picture], "tensor": x}, {"images": encoded(picture)}):
+            with pytest.raises(errors.InvalidArgumentError) as caught:
+                await anext(client.occlude("small", window=8, **extra))
+            assert caught.value.field == "images"
+        with pytest.raises(errors.InvalidArgumentError) as caught:
+            await anext(client.occlude("small", images=[picture, encoded(picture)[:-99]], window=8))
+        assert caught.value.field == "inputs[1].picture.encoded"
+        with pytest.raises(errors.BusyError, match="each of 3 examples.*10 are allowed.*stride of 9 by 9 fits"):
+            await anext(client.occlude("small", images=[picture] * 3, window=8, stride=5))
+        with pytest.raises(errors.BusyError, match="31 examples"):
+            await anext(client.occlude("small", images=[picture] * 31, window=8, stride=5))
+        found = [g async for g in client.occlude("small", images=[picture] * 3, window=8, stride=9).grids()]
+        assert len(found) == 3
+
+
 async def test_the_verb_saves_grid_panel_and_overlay(serve: Serve, tmp_path: Path) -> None:
     import typer
 
@@ -204,6 +263,17 @@ async def test_the_verb_saves_grid_panel_and_overlay(serve: Serve, tmp_path: Pat
         bad = await asyncio.to_thread(CliRunner().invoke, app, [*wanted, "--stride", "x"])
         assert bad.exit_code == 2
     assert sorted(p.name for p in out.iterdir()) == ["figure.png", "grid.npz", "occlusion.json", "overlay_0_2.png"]
+    several = tmp_path / "several"
+    async with serve() as (server, _):
+        wanted = ["small", str(picture), str(picture), "--server", server.address, "-w", "8", "-t", "cat", "--json"]
+        result = await asyncio.to_thread(CliRunner().invoke, app, [*wanted, "-o", str(several)])
+        assert result.exit_code == 0, result.output
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [line["picture"] for line in lines] == [str(picture)] * 2
+        table = await asyncio.to_thread(CliRunner().invoke, app, wanted[:-1])
+        assert table.stdout.count("picture.png") == 2
+    assert sorted(p.name for p in several.iterdir()) == ["0_picture", "1_picture"]
+    assert (several / "1_picture" / "grid.npz").exists()
     with np.load(out / "grid.npz") as saved:
         assert saved["scores"].shape == (1, 7, 7)
         assert np.isfinite(saved["scores"]).all()

@@ -94,6 +94,17 @@ def occlude(
     yield from _tiles(engine, feeds, occluders, question, numbers, runs)
 
 
+def positions(engine: Engine, feeds: Feeds, request: OcclusionRequest) -> int:
+    """How many positions an answer will have: what ``occlude`` would tell, before any work.
+
+    Raises:
+        InvalidArgumentError, ExhaustedError: as ``occlude`` does of window, stride, positions and budget.
+    """
+    grid = _grid(engine.model.graph.values[feeds.of], feeds.arrays[feeds.of], request)
+    only = _only(request, len(grid))
+    return len(grid) if only is None else len(set(only))
+
+
 def _grid(value: Value, array: Array, request: OcclusionRequest) -> Grid:
     plane = [array.shape[axis] for axis in value.spatial_axes.values()]
     if request.positions is not None:
