@@ -239,7 +239,7 @@ async def test_what_is_wrong_with_one_of_several_pictures_names_it(serve: Serve,
         with pytest.raises(errors.InvalidArgumentError) as caught:
             await anext(client.occlude("small", images=[picture, encoded(picture)[:-99]], window=8))
         assert caught.value.field == "inputs[1].picture.encoded"
-        with pytest.raises(errors.BusyError, match="each of 3 examples.*10 are allowed.*stride of 9 by 9 fits"):
+        with pytest.raises(errors.BusyError, match=r"each of 3 examples.*10 are allowed.*stride of 9 by 9 fits"):
             await anext(client.occlude("small", images=[picture] * 3, window=8, stride=5))
         with pytest.raises(errors.BusyError, match="31 examples"):
             await anext(client.occlude("small", images=[picture] * 31, window=8, stride=5))
