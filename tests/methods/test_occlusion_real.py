@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from tests import zoo
@@ -171,3 +172,26 @@ def _labels_equal(output: str, tiles: list[OcclusionTile], wanted: dict[str, npt
         for number, label in zip(tile.numbers, tile.labels, strict=False):
             row = wanted[output][number].ravel()
             assert row[label] >= row.max() - _TOLERANCE * np.abs(row).max()
+
+
+@pytest.mark.slow
+def test_on_a_deep_residual_network_boxes_are_as_near_to_float64_as_onnx_runtime_is() -> None:
+    engine = Engine(load(zoo.path("resnet50")), EngineSettings(device="cpu"))
+    of, output = engine.model.graph.inputs[0], engine.model.graph.outputs[0]
+    x, positions = zoo.tensor("resnet50"), ((0, 0), (100, 100), (208, 208))
+    targets = tuple(Target.element(i, output=output) for i in range(1000))
+    request = OcclusionRequest((16,), positions=positions, targets=targets, mode=Mode.BOXES)
+    header, found, _ = asked(engine, Feeds({of: x}, of), request)
+    assert header.boxed > 0.5
+    engine.close()
+    brute = BruteForce(zoo.path("resnet50"), [output], fuse=True)
+    plain = brute.occluded({of: x}, of, (2, 3), positions, (16, 16), np.zeros_like(x))[output][:, 0].T
+    module, exact = zoo.twin("resnet50").module.double().eval(), []
+    for top, left in positions:
+        hidden = x.astype(np.float64)
+        hidden[:, :, top : top + 16, left : left + 16] = 0
+        with torch.no_grad():
+            exact.append(module(torch.from_numpy(hidden)).numpy().reshape(-1))
+    wanted = np.stack(exact, 1)
+    boxes, whole = (np.abs(values - wanted).max() / wanted.max() for values in (found, plain))
+    assert boxes < 2 * whole < 1e-4
