@@ -30,7 +30,7 @@ from unpool.methods import (
     occlude,
 )
 from unpool.methods.fills import filled
-from unpool.methods.grids import passes, regular
+from unpool.methods.grids import listed, passes, regular
 
 Floats = npt.NDArray[np.float64]
 
@@ -80,6 +80,20 @@ def test_the_stride_that_is_told_fits() -> None:
     with pytest.raises(ExhaustedError, match="stride of 3 by 3 fits"):
         regular([20, 20], [4], [1], 40)
     assert len(regular([20, 20], [4], [3], 40)) <= 40 < len(regular([20, 20], [4], [2], 1 << 20))
+
+
+def test_an_empty_list_of_positions_and_windows_beyond_the_plane_are_refused_by_field() -> None:
+    for window, positions, field in [
+        ((4,), [], "positions"),
+        ((4, 21), [(0, 0)], "window"),
+        ((0,), [(0, 0)], "window"),
+    ]:
+        with pytest.raises(InvalidArgumentError) as caught:
+            listed([20, 20], window, positions, 40)
+        assert caught.value.field == field
+    with pytest.raises(InvalidArgumentError) as caught:
+        regular([20, 20], [4], [2, 0], 40)
+    assert caught.value.field == "stride"
 
 
 @pytest.mark.parametrize("mode", list(Mode))

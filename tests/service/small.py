@@ -70,6 +70,25 @@ def two_inputs() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
+def without_channels() -> onnx.ModelProto:
+    """A convolution whose channels are averaged: what comes out has a plane and no channel axis."""
+    weight = numpy_helper.from_array(np.random.default_rng(5).normal(size=(4, 3, 3, 3)).astype(np.float32), "w")
+    axes = numpy_helper.from_array(np.array([1], np.int64), "axes")
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["c"], name="conv", pads=[1] * 4),
+        helper.make_node("ReduceMean", ["c", "axes"], ["m"], name="mean", keepdims=0),
+        helper.make_node("Relu", ["m"], ["out"], name="relu"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "flat",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["batch", 8, 8])],
+        [weight, axes],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
 def put(root: Path, name: str, model: onnx.ModelProto | bytes, version: int = 1) -> Path:
     """Writes a model into a repository; returns its folder."""
     folder = root / name / str(version)

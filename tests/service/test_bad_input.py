@@ -17,6 +17,7 @@ from unpool.v1 import (
     inspection_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    occlusion_pb2,
 )
 
 PICTURE = {"picture": {"encoded": encoded(photograph())}}
@@ -45,6 +46,12 @@ def classify(**changed: object) -> Message:
     asked = {"model": {"name": "small"}, "input": PICTURE}
     asked.update(changed)
     return inspection_service_pb2.ClassifyRequest(**{k: v for k, v in asked.items() if v is not None})
+
+
+def occlusion(**changed: object) -> Message:
+    asked = {"model": {"name": "small"}, "input": PICTURE, "window": [8]}
+    asked.update(changed)
+    return occlusion_pb2.OccludeRequest(**{k: v for k, v in asked.items() if v is not None})
 
 
 def layers(**changed: object) -> Message:
@@ -155,6 +162,24 @@ INVALID = [
     (project(render={"magnitude": float("inf")}), "render.magnitude"),
     (project(render={"zoom": 17}), "render.zoom"),
     (project(render={}, to="p1"), "render"),
+    # Occlusions.
+    (occlusion(input=None), "input"),
+    (occlusion(inputs=[PICTURE]), "inputs"),
+    (occlusion(input=None, inputs=[PICTURE, {}]), "inputs[1]"),
+    (occlusion(input=None, inputs=[PICTURE] * 65), "inputs"),
+    (occlusion(input=None, inputs=[PICTURE, {"tensor": tensor(1, 3, 31, 32)}]), "inputs[1].tensor"),
+    (occlusion(input=None, inputs=[PICTURE, {"picture": {"encoded": b"no"}}]), "inputs[1].picture.encoded"),
+    (occlusion(input=None, inputs=[PICTURE] * 2, window=[33]), "window"),
+    (occlusion(window=[]), "window"),
+    (occlusion(window=[0]), "window"),
+    (occlusion(stride=[0]), "stride"),
+    (occlusion(stride=[1], positions=[{"index": [0, 0]}]), "stride"),
+    (occlusion(targets=[{}]), "targets[0]"),
+    (occlusion(targets=[{"index": 1, "output": "score"}]), "targets[0].output"),
+    (occlusion(fill={}), "fill"),
+    (occlusion(fill={"blur": -1.0}), "fill.blur"),
+    (occlusion(fill={"tensor": tensor(5, 5)}), "fill"),
+    (occlusion(projection=True), "projection"),
     # Listings.
     (layers(page_size=-1), "page_size"),
     (layers(page_token="nonsense"), "page_token"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 import pytest
 from tests.service.conftest import Serve
-from tests.service.small import SIZE, encoded, network, photograph
+from tests.service.small import SIZE, encoded, network, photograph, put, two_inputs, without_channels
 from typer.testing import CliRunner
 
 from unpool.client import AsyncClient, Client, OcclusionGrid, Region, errors
@@ -124,6 +126,9 @@ REFUSED = [
     ({"targets": [5]}, "targets[0]"),
     ({"targets": ["eagle"]}, "targets[0].label"),
     ({"targets": [Region((0, 0), (1, 1))]}, "targets[0]"),
+    ({"targets": [1, Region((0,), (1,), "score")]}, "targets[1].output"),
+    ({"positions": []}, "positions"),
+    ({"positions": [(0, 0)], "stride": 2}, "stride"),
     ({"fill": np.zeros((2, 3), np.float32)}, "fill"),
     ({"fill": (1.0, 2.0)}, "fill"),
     ({"only": [99]}, "only[0]"),
@@ -141,8 +146,23 @@ async def test_what_cannot_be_is_refused_by_field(serve: Serve, x: Floats) -> No
             await client.occlude("small", tensor=x, window=8, targets="emus").grid()
         with pytest.raises(errors.NotFoundError, match="r2"):
             await client.occlude("small", tensor=x, window=8, layer="r22").grid()
-        with pytest.raises(errors.InvalidArgumentError):
-            await client.occlude("small", tensor=x, window=8, positions=[]).grid()
+        with pytest.raises(errors.InvalidArgumentError, match="did you mean scores"):
+            await client.occlude("small", tensor=x, window=8, targets=Region((0,), (1,), "score")).grid()
+        with pytest.raises(errors.InvalidArgumentError, match="0 to 4"):
+            await client.occlude("small", tensor=x, window=8, targets=5).grid()
+
+
+async def test_a_layer_without_channels_has_no_strongest_map(serve: Serve, models: Path) -> None:
+    put(models, "flat", without_channels())
+    x = np.ones((1, 3, 8, 8), np.float32)
+    async with serve() as (server, _), AsyncClient(server.address) as client:
+        with pytest.raises(errors.InvalidArgumentError, match="'out' has no channel axis") as caught:
+            await client.occlude("flat", tensor=x, window=2, layer="out").grid()
+        assert caught.value.field == "layer"
+        # The output itself can be scored, and so can the layer in front, which has channels.
+        target = Region((0, 0), (8, 8), "out")
+        grid = await client.occlude("flat", tensor=x, window=2, targets=target, layer="c").grid()
+    assert grid.scores[target].shape == grid.layer_activation.shape == (7, 7)
 
 
 async def test_a_grid_beyond_the_budget_tells_the_stride_that_fits(serve: Serve, x: Floats) -> None:
@@ -159,14 +179,72 @@ async def test_of_several_inputs_one_is_hidden(serve: Serve) -> None:
     async with serve() as (server, _), AsyncClient(server.address) as client:
         target = Region((0, 0, 0), (4, 8, 8), "out")
         grid = await client.occlude("pair", inputs=inputs, of="right", window=3, stride=5, targets=target).grid()
-        whole = np.zeros((2, 2))
-        for i in range(2):
-            for j in range(2):
-                hidden = {name: array.copy() for name, array in inputs.items()}
-                hidden["right"][..., 5 * i : 5 * i + 3, 5 * j : 5 * j + 3] = 0
-                async for activation in client.capture("pair", inputs=hidden, of="right", layers="out"):
-                    whole[i, j] = activation.values.sum(dtype=np.float64)
+    session = ort.InferenceSession(two_inputs().SerializeToString(), providers=["CPUExecutionProvider"])
+    whole = np.zeros((2, 2))
+    for i in range(2):
+        for j in range(2):
+            hidden = {name: array.copy() for name, array in inputs.items()}
+            hidden["right"][..., 5 * i : 5 * i + 3, 5 * j : 5 * j + 3] = 0
+            whole[i, j] = session.run(["out"], hidden)[0].sum(dtype=np.float64)
+    assert len(np.unique(whole)) == 4
     np.testing.assert_allclose(grid.scores[target], whole, rtol=1e-5)
+
+
+async def test_each_of_several_pictures_has_the_grid_that_it_has_alone(serve: Serve) -> None:
+    pictures = [encoded(photograph(50, 40, seed=i)) for i in range(3)]
+    options: dict[str, Any] = {"window": 8, "stride": 5, "targets": [2, "emu"], "layer": "r2", "projection": True}
+
+    def ask(target: str) -> None:
+        with Client(target) as client:
+            stream = client.occlude("small", images=pictures, **options)
+            assert stream.total == 75
+            order = []
+            for tile in stream:
+                assert np.isnan(stream.so_far(tile.header.example).scores[2]).sum() == 25 - tile.completed
+                order.append((tile.header.example, tile.completed))
+                if tile.header.example == 1:
+                    break  # the first is whole, and is given all the same
+            grids = list(stream.grids())
+            assert order == sorted(order)
+            assert [grid.header.example for grid in grids] == [0, 1, 2]
+            for picture, grid in zip(pictures, grids, strict=True):
+                alone = client.occlude("small", picture, **options).grid()
+                assert grid.header.provenance.input_digest == alone.header.provenance.input_digest
+                assert grid.header.channel == alone.header.channel
+                assert not len(grid.missing)
+                for key, wanted in alone.scores.items():
+                    np.testing.assert_array_equal(grid.scores[key], wanted)
+                np.testing.assert_array_equal(grid.layer_activation, alone.layer_activation)
+                assert grid.projection is not None
+                assert alone.projection is not None
+                np.testing.assert_array_equal(grid.projection.signal, alone.projection.signal)
+            assert len({grid.header.provenance.input_digest for grid in grids}) == 3
+            with pytest.raises(ValueError, match="3 grids"):
+                stream.grid()
+
+    async with serve() as (server, _):
+        await asyncio.to_thread(ask, server.address)
+        async with AsyncClient(server.address) as client:
+            found = [grid async for grid in client.occlude("small", images=pictures[:2], window=8, stride=8).grids()]
+            assert [grid.labels.shape for grid in found] == [(4, 4)] * 2
+
+
+async def test_what_is_wrong_with_one_of_several_pictures_names_it(serve: Serve, x: Floats) -> None:
+    picture = photograph(40, 40)
+    async with serve(ServiceSettings(port=0, positions=30)) as (server, _), AsyncClient(server.address) as client:
+        for extra in ({"images": []}, {"images": [picture], "tensor": x}, {"images": encoded(picture)}):
+            with pytest.raises(errors.InvalidArgumentError) as caught:
+                await anext(client.occlude("small", window=8, **extra))
+            assert caught.value.field == "images"
+        with pytest.raises(errors.InvalidArgumentError) as caught:
+            await anext(client.occlude("small", images=[picture, encoded(picture)[:-99]], window=8))
+        assert caught.value.field == "inputs[1].picture.encoded"
+        with pytest.raises(errors.BusyError, match=r"each of 3 examples.*10 are allowed.*stride of 9 by 9 fits"):
+            await anext(client.occlude("small", images=[picture] * 3, window=8, stride=5))
+        with pytest.raises(errors.BusyError, match="31 examples"):
+            await anext(client.occlude("small", images=[picture] * 31, window=8, stride=5))
+        found = [g async for g in client.occlude("small", images=[picture] * 3, window=8, stride=9).grids()]
+        assert len(found) == 3
 
 
 async def test_the_verb_saves_grid_panel_and_overlay(serve: Serve, tmp_path: Path) -> None:
@@ -185,6 +263,17 @@ async def test_the_verb_saves_grid_panel_and_overlay(serve: Serve, tmp_path: Pat
         bad = await asyncio.to_thread(CliRunner().invoke, app, [*wanted, "--stride", "x"])
         assert bad.exit_code == 2
     assert sorted(p.name for p in out.iterdir()) == ["figure.png", "grid.npz", "occlusion.json", "overlay_0_2.png"]
+    several = tmp_path / "several"
+    async with serve() as (server, _):
+        wanted = ["small", str(picture), str(picture), "--server", server.address, "-w", "8", "-t", "cat", "--json"]
+        result = await asyncio.to_thread(CliRunner().invoke, app, [*wanted, "-o", str(several)])
+        assert result.exit_code == 0, result.output
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [line["picture"] for line in lines] == [str(picture)] * 2
+        table = await asyncio.to_thread(CliRunner().invoke, app, wanted[:-1])
+        assert table.stdout.count("picture.png") == 2
+    assert sorted(p.name for p in several.iterdir()) == ["0_picture", "1_picture"]
+    assert (several / "1_picture" / "grid.npz").exists()
     with np.load(out / "grid.npz") as saved:
         assert saved["scores"].shape == (1, 7, 7)
         assert np.isfinite(saved["scores"]).all()

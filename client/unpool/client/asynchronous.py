@@ -378,6 +378,7 @@ class AsyncClient:
         projection: bool = False,
         mode: ModeName = "auto",
         only: Iterable[int] | None = None,
+        images: Iterable[ImageLike] | None = None,
         tensor: npt.ArrayLike | None = None,
         inputs: Mapping[str, npt.ArrayLike] | None = None,
         of: str | None = None,
@@ -391,7 +392,7 @@ class AsyncClient:
             request = occlusion_requests.occlude(
                 model,
                 version,
-                await asyncio.to_thread(build_input, image, tensor, inputs, of),
+                await asyncio.to_thread(occlusion_requests.examples, image, images, tensor, inputs, of),
                 window=window,
                 stride=stride,
                 positions=positions,

@@ -519,6 +519,7 @@ class Client:
         projection: bool = False,
         mode: ModeName = "auto",
         only: Iterable[int] | None = None,
+        images: Iterable[ImageLike] | None = None,
         tensor: npt.ArrayLike | None = None,
         inputs: Mapping[str, npt.ArrayLike] | None = None,
         of: str | None = None,
@@ -544,6 +545,8 @@ class Client:
             projection: give that map's projection from the whole input as well.
             mode: ``"auto"``, ``"boxes"`` or ``"brute force"``; all give the same up to rounding.
             only: numbers of positions, such as ``OcclusionGrid.missing``; ``None`` is all.
+            images: instead of one image, several: each gets a grid of its own, one after the other, and all else holds
+                for each; ``.grids()`` gives them.
             tensor: see ``classify``.
             inputs: see ``classify``.
             of: see ``classify``.
@@ -551,7 +554,7 @@ class Client:
             timeout: seconds that the whole stream may take.
 
         Returns:
-            An iterator of tiles with ``.header``, ``.grid()``, ``.so_far()`` and ``.close()``.
+            An iterator of tiles with ``.header``, ``.grid()``, ``.grids()``, ``.so_far()`` and ``.close()``.
 
         Raises:
             UnpoolError: the question cannot be asked; on iteration, the call failed.
@@ -561,7 +564,7 @@ class Client:
         request = occlusion_requests.occlude(
             model,
             version,
-            build_input(image, tensor, inputs, of),
+            occlusion_requests.examples(image, images, tensor, inputs, of),
             window=window,
             stride=stride,
             positions=positions,

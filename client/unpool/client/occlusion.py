@@ -81,6 +81,7 @@ class OcclusionHeader:
         layer, alias, channel: the feature map that is summed up; empty where none was asked for.
         map_sum: its sum on the whole input.
         total: how many positions come.
+        example, overall: which of several pictures it is about, from 0, and how many positions come for all of them.
         boxed: share of a whole run's multiply-adds in nodes that are run on boxes; 0 is brute force.
         saved: multiply-adds of a whole run over those of a position, on average.
         probability: class scores are probabilities.
@@ -108,6 +109,8 @@ class OcclusionHeader:
     probability: bool
     fill: str
     warnings: tuple[str, ...]
+    example: int
+    overall: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +118,7 @@ class OcclusionTile:
     """Some positions of the grid.
 
     Attributes:
-        header: what holds for the whole answer.
+        header: what holds for the whole answer; of several pictures, for the one that ``header.example`` tells.
         numbers: which, counted row by row: int64 (K,); ``places`` are their grid coordinates.
         scores: float32 (targets, K).
         labels: the strongest class, int64 (K,); empty where no output reads as class scores.

@@ -24,32 +24,38 @@ class OcclusionReader:
     def __init__(self, asked: Sequence[TargetLike]) -> None:
         self._asked = asked
         self._seen = 0
-        self.header: OcclusionHeader | None = None
-        self.projection: Projection | None = None
+        self.headers: list[OcclusionHeader] = []
+        self.projections: dict[int, Projection] = {}
+
+    @property
+    def header(self) -> OcclusionHeader | None:
+        """Of the first example."""
+        return self.headers[0] if self.headers else None
 
     @property
     def total(self) -> int:
-        return self.header.total if self.header else 0
+        """Positions of all examples."""
+        return self.headers[0].overall if self.headers else 0
 
     def feed(self, response: occlusion_pb2.OccludeResponse) -> list[OcclusionTile]:
         kind = response.WhichOneof("message")
         if kind == "header":
-            if self.header:
-                raise ServerError("the server sent a second header")
-            self.header = _header(response.header, self._asked)
+            if response.header.example != len(self.headers):
+                raise ServerError(f"the server sent header {response.header.example}, due was {len(self.headers)}")
+            self.headers.append(_header(response.header, self._asked))
             return []
-        if not self.header:
+        if not self.headers:
             raise ServerError("the server sent a tile before the header")
         if kind == "projection":
             told = parsing.projection_header(response.projection.header)
-            self.projection = read_projection(response.projection.projection, told)
+            self.projections[len(self.headers) - 1] = read_projection(response.projection.projection, told)
             return []
-        found = _tile(response.tile, self.header)
+        found = _tile(response.tile, self.headers[-1])
         self._seen += len(found.numbers)
         return [found]
 
     def finish(self) -> None:
-        if not self.header or self._seen != self.header.total:
+        if not self.headers or self._seen != self.total:
             raise ServerError(f"the stream ended after {self._seen} of {self.total} positions")
 
 
@@ -105,4 +111,6 @@ def _header(message: occlusion_pb2.OcclusionHeader, asked: Sequence[TargetLike])
         probability=message.probability,
         fill=message.fill,
         warnings=tuple(message.warnings),
+        example=message.example,
+        overall=message.overall,
     )

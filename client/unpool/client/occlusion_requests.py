@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from unpool.client import arrays
 from unpool.client.errors import InvalidArgumentError
+from unpool.client.inputs import ImageLike, build_input
 from unpool.client.occlusion import Region, TargetLike
 from unpool.client.requests import integers, model_spec
 from unpool.v1 import input_pb2, occlusion_pb2, tensor_pb2
@@ -33,7 +36,7 @@ _MODES = {
 def occlude(
     name: str,
     version: int | None,
-    shown: input_pb2.Input,
+    shown: Sequence[input_pb2.Input],
     *,
     window: int | Sequence[int],
     stride: int | Sequence[int] | None,
@@ -67,7 +70,8 @@ def occlude(
         raise InvalidArgumentError(f"{top} classes cannot be scored", field="top_k")
     return occlusion_pb2.OccludeRequest(
         model=model_spec(name, version),
-        input=shown,
+        input=shown[0] if len(shown) == 1 else None,
+        inputs=shown if len(shown) > 1 else None,
         window=integers(window, "window"),
         stride=[] if stride is None else _strides(stride),
         positions=places,
@@ -81,6 +85,31 @@ def occlude(
         mode=_MODES[mode],
         only=wanted,
     )
+
+
+def examples(
+    image: ImageLike | None,
+    images: Iterable[ImageLike] | None,
+    tensor: npt.ArrayLike | None,
+    inputs: Mapping[str, npt.ArrayLike] | None,
+    of: str | None,
+) -> list[input_pb2.Input]:
+    """What is shown: one example, or several pictures.
+
+    Raises:
+        InvalidArgumentError: ``images`` beside anything else, or without a picture; and as ``build_input`` does.
+        OSError: a path that cannot be read.
+    """
+    if images is None:
+        return [build_input(image, tensor, inputs, of)]
+    if image is not None or tensor is not None or inputs is not None:
+        raise InvalidArgumentError("goes with neither image nor tensor nor inputs", field="images")
+    if isinstance(images, str | Path | bytes | Image.Image):
+        raise InvalidArgumentError("is one picture; give a list of them, or image=", field="images")
+    found = [build_input(each, None, None, of) for each in images]
+    if not found:
+        raise InvalidArgumentError("is empty; give at least one picture", field="images")
+    return found
 
 
 def listed(targets: TargetLike | Iterable[TargetLike]) -> list[TargetLike]:

@@ -86,7 +86,8 @@ class InspectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Occlude(self, request, context):
-        """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer.
+        """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer; of
+        several examples one after the other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,9 @@ class InspectionServiceStub:
     Project: _grpc.UnaryStreamMultiCallable[_inspection_service_pb2.ProjectRequest, _inspection_service_pb2.ProjectResponse]
     """Streams projections of units down to the pixels: a header, then one message for each projection."""
     Occlude: _grpc.UnaryStreamMultiCallable[_occlusion_pb2.OccludeRequest, _occlusion_pb2.OccludeResponse]
-    """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer."""
+    """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer; of
+    several examples one after the other.
+    """
 
 @_typing.type_check_only
 class InspectionServiceAsyncStub(InspectionServiceStub):
@@ -59,7 +61,9 @@ class InspectionServiceAsyncStub(InspectionServiceStub):
     Project: _aio.UnaryStreamMultiCallable[_inspection_service_pb2.ProjectRequest, _inspection_service_pb2.ProjectResponse]  # type: ignore[assignment]
     """Streams projections of units down to the pixels: a header, then one message for each projection."""
     Occlude: _aio.UnaryStreamMultiCallable[_occlusion_pb2.OccludeRequest, _occlusion_pb2.OccludeResponse]  # type: ignore[assignment]
-    """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer."""
+    """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer; of
+    several examples one after the other.
+    """
 
 class InspectionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Asks a model about one example. Every stream begins with a header; results follow as they are ready. Cancelling a
@@ -96,6 +100,8 @@ class InspectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _occlusion_pb2.OccludeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_occlusion_pb2.OccludeResponse], _abc.AsyncIterator[_occlusion_pb2.OccludeResponse]]:
-        """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer."""
+        """Streams what hiding each place of the input costs: a header, then tiles of a grid, coarse first, then ever finer; of
+        several examples one after the other.
+        """
 
 def add_InspectionServiceServicer_to_server(servicer: InspectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

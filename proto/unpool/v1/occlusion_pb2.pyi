@@ -20,7 +20,7 @@ OCCLUSION_MODE_BOXES: OcclusionMode
 OCCLUSION_MODE_BRUTE_FORCE: OcclusionMode
 
 class OccludeRequest(_message.Message):
-    __slots__ = ("model", "input", "window", "stride", "positions", "fill", "targets", "top_k", "output", "probability", "layer", "projection", "mode", "only")
+    __slots__ = ("model", "input", "window", "stride", "positions", "fill", "targets", "top_k", "output", "probability", "layer", "projection", "mode", "only", "inputs")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class OccludeRequest(_message.Message):
     PROJECTION_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     ONLY_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
     model: _input_pb2.ModelSpec
     input: _input_pb2.Input
     window: _containers.RepeatedScalarFieldContainer[int]
@@ -49,7 +50,8 @@ class OccludeRequest(_message.Message):
     projection: bool
     mode: OcclusionMode
     only: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, model: _Optional[_Union[_input_pb2.ModelSpec, _Mapping]] = ..., input: _Optional[_Union[_input_pb2.Input, _Mapping]] = ..., window: _Optional[_Iterable[int]] = ..., stride: _Optional[_Iterable[int]] = ..., positions: _Optional[_Iterable[_Union[_tensor_pb2.Position, _Mapping]]] = ..., fill: _Optional[_Union[Fill, _Mapping]] = ..., targets: _Optional[_Iterable[_Union[OcclusionTarget, _Mapping]]] = ..., top_k: _Optional[int] = ..., output: _Optional[str] = ..., probability: bool = ..., layer: _Optional[str] = ..., projection: bool = ..., mode: _Optional[_Union[OcclusionMode, str]] = ..., only: _Optional[_Iterable[int]] = ...) -> None: ...
+    inputs: _containers.RepeatedCompositeFieldContainer[_input_pb2.Input]
+    def __init__(self, model: _Optional[_Union[_input_pb2.ModelSpec, _Mapping]] = ..., input: _Optional[_Union[_input_pb2.Input, _Mapping]] = ..., window: _Optional[_Iterable[int]] = ..., stride: _Optional[_Iterable[int]] = ..., positions: _Optional[_Iterable[_Union[_tensor_pb2.Position, _Mapping]]] = ..., fill: _Optional[_Union[Fill, _Mapping]] = ..., targets: _Optional[_Iterable[_Union[OcclusionTarget, _Mapping]]] = ..., top_k: _Optional[int] = ..., output: _Optional[str] = ..., probability: bool = ..., layer: _Optional[str] = ..., projection: bool = ..., mode: _Optional[_Union[OcclusionMode, str]] = ..., only: _Optional[_Iterable[int]] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ...) -> None: ...
 
 class OccludeResponse(_message.Message):
     __slots__ = ("header", "projection", "tile")
@@ -94,7 +96,7 @@ class OcclusionTarget(_message.Message):
     def __init__(self, index: _Optional[int] = ..., label: _Optional[str] = ..., box: _Optional[_Union[_tensor_pb2.Box, _Mapping]] = ..., output: _Optional[str] = ...) -> None: ...
 
 class OcclusionHeader(_message.Message):
-    __slots__ = ("provenance", "geometry", "window", "stride", "shape", "begins", "targets", "label_output", "label", "layer", "alias", "channel", "map_sum", "total", "boxed", "saved", "probability", "fill", "warnings")
+    __slots__ = ("provenance", "geometry", "window", "stride", "shape", "begins", "targets", "label_output", "label", "layer", "alias", "channel", "map_sum", "total", "boxed", "saved", "probability", "fill", "warnings", "example", "overall")
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +116,8 @@ class OcclusionHeader(_message.Message):
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     FILL_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    OVERALL_FIELD_NUMBER: _ClassVar[int]
     provenance: _input_pb2.Provenance
     geometry: _input_pb2.InputGeometry
     window: _containers.RepeatedScalarFieldContainer[int]
@@ -133,7 +137,9 @@ class OcclusionHeader(_message.Message):
     probability: bool
     fill: str
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, provenance: _Optional[_Union[_input_pb2.Provenance, _Mapping]] = ..., geometry: _Optional[_Union[_input_pb2.InputGeometry, _Mapping]] = ..., window: _Optional[_Iterable[int]] = ..., stride: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ..., begins: _Optional[_Iterable[int]] = ..., targets: _Optional[_Iterable[_Union[ScoredTarget, _Mapping]]] = ..., label_output: _Optional[str] = ..., label: _Optional[_Union[_inspection_pb2.ClassScore, _Mapping]] = ..., layer: _Optional[str] = ..., alias: _Optional[str] = ..., channel: _Optional[int] = ..., map_sum: _Optional[float] = ..., total: _Optional[int] = ..., boxed: _Optional[float] = ..., saved: _Optional[float] = ..., probability: bool = ..., fill: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    example: int
+    overall: int
+    def __init__(self, provenance: _Optional[_Union[_input_pb2.Provenance, _Mapping]] = ..., geometry: _Optional[_Union[_input_pb2.InputGeometry, _Mapping]] = ..., window: _Optional[_Iterable[int]] = ..., stride: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ..., begins: _Optional[_Iterable[int]] = ..., targets: _Optional[_Iterable[_Union[ScoredTarget, _Mapping]]] = ..., label_output: _Optional[str] = ..., label: _Optional[_Union[_inspection_pb2.ClassScore, _Mapping]] = ..., layer: _Optional[str] = ..., alias: _Optional[str] = ..., channel: _Optional[int] = ..., map_sum: _Optional[float] = ..., total: _Optional[int] = ..., boxed: _Optional[float] = ..., saved: _Optional[float] = ..., probability: bool = ..., fill: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., example: _Optional[int] = ..., overall: _Optional[int] = ...) -> None: ...
 
 class ScoredTarget(_message.Message):
     __slots__ = ("output", "box", "index", "label", "baseline")

@@ -54,7 +54,7 @@ def regular(plane: Sequence[int], window: Sequence[int], stride: Sequence[int], 
         while math.prod(_counts(plane, spans, wider)) > budget:
             wider = [s + 1 for s in wider]
         raise ExhaustedError(
-            f"stride {_by(steps)} gives {math.prod(shape)} positions, and {budget} are allowed in one request: "
+            f"stride {_by(steps)} gives {math.prod(shape)} positions, and {budget} are allowed: "
             f"a stride of {_by(wider)} fits"
         )
     along = [np.arange(n, dtype=np.int64) * s for n, s in zip(shape, steps, strict=True)]
@@ -73,7 +73,7 @@ def listed(plane: Sequence[int], window: Sequence[int], positions: Sequence[Sequ
     if not positions:
         raise InvalidArgumentError("positions", "is empty; give at least one, or a stride")
     if len(positions) > budget:
-        raise ExhaustedError(f"{len(positions)} positions are listed, and {budget} are allowed in one request")
+        raise ExhaustedError(f"{len(positions)} positions are listed, and {budget} are allowed")
     for i, position in enumerate(positions):
         if len(position) != len(plane):
             raise InvalidArgumentError(

@@ -94,6 +94,17 @@ def occlude(
     yield from _tiles(engine, feeds, occluders, question, numbers, runs)
 
 
+def positions(engine: Engine, feeds: Feeds, request: OcclusionRequest) -> int:
+    """How many positions an answer will have: what ``occlude`` would tell, before any work.
+
+    Raises:
+        InvalidArgumentError, ExhaustedError: as ``occlude`` does of window, stride, positions and budget.
+    """
+    grid = _grid(engine.model.graph.values[feeds.of], feeds.arrays[feeds.of], request)
+    only = _only(request, len(grid))
+    return len(grid) if only is None else len(set(only))
+
+
 def _grid(value: Value, array: Array, request: OcclusionRequest) -> Grid:
     plane = [array.shape[axis] for axis in value.spatial_axes.values()]
     if request.positions is not None:
@@ -118,6 +129,16 @@ def _scores_name(graph: Graph, request: OcclusionRequest) -> str | None:
     return request.output or scores_output(graph)
 
 
+def check_output(graph: Graph, name: str, field: str) -> None:
+    """Refuses a name that no output has.
+
+    Raises:
+        InvalidArgumentError: there is none; it names ``field`` and the nearest outputs.
+    """
+    if name not in graph.outputs:
+        raise InvalidArgumentError(field, str(NotFoundError("output", name, graph.outputs)))
+
+
 def _baseline_names(engine: Engine, request: OcclusionRequest) -> list[str]:
     graph = engine.model.graph
     scores = _scores_name(graph, request)
@@ -127,9 +148,9 @@ def _baseline_names(engine: Engine, request: OcclusionRequest) -> list[str]:
             raise InvalidArgumentError(
                 f"targets[{i}]", f"no output reads as class scores; name one of {', '.join(graph.outputs)}"
             )
-        if target.output is not None and target.output not in graph.outputs:
-            raise NotFoundError("output", target.output, graph.outputs)
-        names += [target.output] if target.output else []
+        if target.output is not None:
+            check_output(graph, target.output, f"targets[{i}].output")
+            names.append(target.output)
     if request.layer is not None:
         layer = engine.model.layers.find(request.layer)
         if graph.values[layer.name].channel_axis is None:

@@ -40,7 +40,7 @@ from unpool.service.questions import (
     Shown,
 )
 from unpool.service.scheduler import Pieces
-from unpool.service.showing import Seen, see
+from unpool.service.showing import Seen, of_example, see
 from unpool.service.software import software
 
 T = TypeVar("T")
@@ -84,16 +84,31 @@ class InspectionHandlers:
         return self._held(question.model, question.shown, answer)
 
     def occlude(self, question: OccludeQuestion) -> Pieces[OccludeHeader | MapProjection | OcclusionTile]:
-        """What hiding parts costs: a header, the map's projection if asked for, then tiles, coarse first."""
-        return self._held(question.model, question.shown, lambda e, s: occluded(e, s, question, _provenance(e, s)))
+        """What hiding parts costs: for each example a header, the map's projection if asked for, tiles coarse first."""
+
+        def answer(entry: Entry) -> Iterator[OccludeHeader | MapProjection | OcclusionTile | None]:
+            return occluded(entry, self._examples(entry, question.examples), question, _provenance)
+
+        return self._lent(question.model, answer)
+
+    def _examples(self, entry: Entry, shown: tuple[Shown, ...]) -> list[Seen]:
+        if len(shown) == 1:
+            return [see(entry, shown[0], pixels=self._pixels)]
+        found = []
+        for i, example in enumerate(shown):
+            with of_example(i):
+                found.append(see(entry, example, pixels=self._pixels))
+        return found
 
     def _held(
         self, model: ModelQuestion, shown: Shown, answer: Callable[[Entry, Seen], Iterator[T | None]]
     ) -> Pieces[T]:
+        return self._lent(model, lambda entry: answer(entry, see(entry, shown, pixels=self._pixels)))
+
+    def _lent(self, model: ModelQuestion, answer: Callable[[Entry], Iterator[T | None]]) -> Pieces[T]:
         with ExitStack() as stack:
             entry = stack.enter_context(self._repository.lend(model.name, model.version))
-            pieces = answer(entry, see(entry, shown, pixels=self._pixels))
-            return Held(pieces, stack.pop_all().close)
+            return Held(answer(entry), stack.pop_all().close)
 
 
 def _provenance(entry: Entry, seen: Seen) -> Provenance:

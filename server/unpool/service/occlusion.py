@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unpool.graph.errors import InvalidArgumentError
-from unpool.methods.occlusion import occlude
+from unpool.graph.errors import ExhaustedError, InvalidArgumentError
+from unpool.methods.occlusion import check_output, occlude, positions
 from unpool.methods.occlusion_requests import (
     Fill,
     FillKind,
@@ -23,7 +23,7 @@ from unpool.methods.requests import Positions, Projection, ProjectionHeader, Pro
 from unpool.methods.scores import ends_in_softmax, scores_output
 from unpool.repository import ChannelOrder, Entry
 from unpool.service.answers import InputGeometry, ProjectedUnit, ProjectHeader, Provenance
-from unpool.service.questions import ModelQuestion, PictureShown, Shown
+from unpool.service.questions import ModelQuestion, Shown
 from unpool.service.showing import Seen
 
 _GREY = 127.5
@@ -44,7 +44,7 @@ class OccludeQuestion:
     """What hiding parts of an example costs.
 
     Attributes:
-        model, shown: of what.
+        model, examples: of what; each example gets a grid of its own.
         request: all but what depends on the model: fill and targets.
         fill: what stands in the window, colours in picture values for pictures; ``None`` is the default.
         targets: what is scored.
@@ -52,7 +52,7 @@ class OccludeQuestion:
     """
 
     model: ModelQuestion
-    shown: Shown
+    examples: tuple[Shown, ...]
     request: OcclusionRequest
     fill: Fill | None = None
     targets: tuple[ClassTarget | Target, ...] = ()
@@ -68,6 +68,8 @@ class OccludeHeader:
         indices, labels: of each target, where it is a class: else -1 and empty.
         label: of the strongest class of the whole input.
         fill: what stands in the window, in words.
+        example: which one of the question's.
+        overall: how many positions come for all of them.
     """
 
     provenance: Provenance
@@ -79,6 +81,8 @@ class OccludeHeader:
     probability: bool
     fill: str
     warnings: tuple[str, ...]
+    example: int = 0
+    overall: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +99,39 @@ class MapProjection:
 
 
 def occluded(
+    entry: Entry, examples: Sequence[Seen], question: OccludeQuestion, provenance: Callable[[Entry, Seen], Provenance]
+) -> Iterator[OccludeHeader | MapProjection | OcclusionTile | None]:
+    """The pieces of an answer, example by example: what is kept of one is freed before the next.
+
+    Raises:
+        InvalidArgumentError: what cannot be asked of any one of them, before work on the first.
+        ExhaustedError: more positions than the budget, which the examples share alike.
+    """
+    share = question.request.budget // len(examples)
+    if not share:
+        raise ExhaustedError(
+            f"{len(examples)} examples have more positions than the {question.request.budget} that are allowed in one "
+            "request; ask for fewer at once"
+        )
+    request = replace(question.request, budget=share)
+    overall = sum(_positions(entry, seen, request, len(examples)) for seen in examples)
+    for i, seen in enumerate(examples):
+        for item in _occluded(entry, seen, replace(question, request=request), provenance(entry, seen)):
+            yield replace(item, example=i, overall=overall) if isinstance(item, OccludeHeader) else item
+
+
+def _positions(entry: Entry, seen: Seen, request: OcclusionRequest, examples: int) -> int:
+    try:
+        return positions(entry.engine, seen.feeds, request)
+    except ExhaustedError as error:
+        if examples == 1:
+            raise
+        raise ExhaustedError(f"each of {examples} examples has its share of a request's positions: {error}") from error
+
+
+def _occluded(
     entry: Entry, seen: Seen, question: OccludeQuestion, provenance: Provenance
 ) -> Iterator[OccludeHeader | MapProjection | OcclusionTile | None]:
-    """The pieces of an answer."""
     fill, words = _fill(entry, seen, question)
     targets = tuple(_target(entry, i, target) for i, target in enumerate(question.targets))
     request = replace(question.request, fill=fill, targets=targets)
@@ -153,7 +187,7 @@ def _fill(entry: Entry, seen: Seen, question: OccludeQuestion) -> tuple[Fill, st
     match fill.kind:
         case FillKind.CONSTANT:
             words = f"colour {', '.join(f'{v:g}' for v in fill.values)}"
-            return (_colour(entry, fill.values) if isinstance(question.shown, PictureShown) else fill), words
+            return (_colour(entry, fill.values) if seen.geometry.placement is not None else fill), words
         case FillKind.BLUR:
             return fill, f"the input, blurred by {fill.radius:g}"
         case FillKind.NOISE:
@@ -189,6 +223,8 @@ def _target(entry: Entry, number: int, target: ClassTarget | Target) -> Target:
     graph = entry.engine.model.graph
     index = target.index if not target.label else _index(entry, number, target.label)
     name = target.output or scores_output(graph)
+    if target.output is not None:
+        check_output(graph, target.output, f"targets[{number}].output")
     value = graph.values.get(name or "")
     if value is None or value.shape is None or value.channel_axis is None:
         raise InvalidArgumentError(
@@ -240,18 +276,14 @@ def _projection(
                 axes=entry.engine.model.graph.values[header.layer].axes,
                 warnings=header.warnings,
             )
-            yield MapProjection(told, _unit(entry, seen, question, item, layer))
+            yield MapProjection(told, _unit(entry, seen, item, layer))
         else:
             yield None
 
 
-def _unit(entry: Entry, seen: Seen, question: OccludeQuestion, found: Projection, layer: str) -> ProjectedUnit:
+def _unit(entry: Entry, seen: Seen, found: Projection, layer: str) -> ProjectedUnit:
     placement, preprocessing = seen.geometry.placement, entry.preprocessing
-    turned = (
-        preprocessing is not None
-        and preprocessing.order is ChannelOrder.BGR
-        and isinstance(question.shown, PictureShown)
-    )
+    turned = preprocessing is not None and preprocessing.order is ChannelOrder.BGR and placement is not None
     return ProjectedUnit(
         projection=found,
         layer=layer,

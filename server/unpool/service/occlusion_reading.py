@@ -7,7 +7,9 @@ import math
 from unpool.graph.errors import InvalidArgumentError
 from unpool.methods.occlusion_requests import Fill, FillKind, Mode, OcclusionRequest, Target
 from unpool.service.occlusion import ClassTarget, OccludeQuestion
+from unpool.service.questions import Shown
 from unpool.service.reading import read_model, read_shown
+from unpool.service.showing import of_example
 from unpool.service.wire_types import read_tensor
 from unpool.v1 import occlusion_pb2
 
@@ -16,7 +18,7 @@ _MODES = {
     occlusion_pb2.OCCLUSION_MODE_BOXES: Mode.BOXES,
     occlusion_pb2.OCCLUSION_MODE_BRUTE_FORCE: Mode.BRUTE_FORCE,
 }
-_MOST_TARGETS = 1000
+_MOST_TARGETS, _MOST_EXAMPLES = 1000, 64
 
 
 def read_occlude(request: occlusion_pb2.OccludeRequest, *, budget: int) -> OccludeQuestion:
@@ -46,7 +48,7 @@ def read_occlude(request: occlusion_pb2.OccludeRequest, *, budget: int) -> Occlu
     bare = not (request.targets or request.layer or request.top_k)
     return OccludeQuestion(
         model=read_model(request.HasField("model"), request.model),
-        shown=read_shown(request.HasField("input"), request.input),
+        examples=_examples(request),
         request=OcclusionRequest(
             window=tuple(request.window),
             stride=tuple(request.stride) or tuple(max(1, w // 2) for w in request.window),
@@ -63,6 +65,23 @@ def read_occlude(request: occlusion_pb2.OccludeRequest, *, budget: int) -> Occlu
         targets=tuple(_target(i, target) for i, target in enumerate(request.targets)),
         projection=request.projection,
     )
+
+
+def _examples(request: occlusion_pb2.OccludeRequest) -> tuple[Shown, ...]:
+    """What is shown: one example, or several."""
+    if not request.inputs:
+        return (read_shown(request.HasField("input"), request.input),)
+    if request.HasField("input"):
+        raise InvalidArgumentError("inputs", "is given beside input; give one of them")
+    if len(request.inputs) > _MOST_EXAMPLES:
+        raise InvalidArgumentError(
+            "inputs", f"lists {len(request.inputs)} examples; at most {_MOST_EXAMPLES} in one request"
+        )
+    found = []
+    for i, shown in enumerate(request.inputs):
+        with of_example(i):
+            found.append(read_shown(True, shown))
+    return tuple(found)
 
 
 def _fill(fill: occlusion_pb2.Fill) -> Fill | None:

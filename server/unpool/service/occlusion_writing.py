@@ -72,4 +72,6 @@ def _header(answer: OccludeHeader) -> occlusion_pb2.OcclusionHeader:
         probability=answer.probability,
         fill=answer.fill,
         warnings=answer.warnings,
+        example=answer.example,
+        overall=answer.overall,
     )

@@ -79,6 +79,18 @@ def _picture(entry: Entry, shown: PictureShown, pixels: int) -> Seen:
 
 
 @contextmanager
+def of_example(number: int) -> Iterator[None]:
+    """Of several examples of a request, errors name the one: ``inputs[number]`` in the place of ``input``."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        first, dot, rest = error.field.partition(".")
+        if first != "input":
+            raise
+        raise InvalidArgumentError(f"inputs[{number}]{dot}{rest}", error.description) from error
+
+
+@contextmanager
 def _named(fields: dict[str, str]) -> Iterator[None]:
     """The engine names its own arguments; callers know the request's fields."""
     try:

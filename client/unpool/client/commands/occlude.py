@@ -36,7 +36,7 @@ _WIDEST = 64
 
 def occlude(
     model: ModelArgument,
-    image: question.ImageArgument = None,
+    images: question.ImagesArgument = None,
     *,
     window: Annotated[str, typer.Option("--window", "-w", metavar="N|H,W", help="Extent of the window.")] = "16",
     stride: Annotated[
@@ -75,13 +75,14 @@ def occlude(
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Slide a window over a picture: what hiding each place costs the scores, and a layer's strongest map."""
-    shown = question.read(image, tensor, inputs, of)
+    """Slide a window over pictures: what hiding each place costs the scores, and a layer's strongest map."""
+    pictures = images or []
+    shown = question.read(pictures[0] if pictures else None, tensor, inputs, of)
     targets = read_targets(target or [])
     with connect(model, server, timeout) as (client, name):
         stream = client.occlude(
             name,
-            shown.image,
+            images=images or None,
             tensor=shown.tensor,
             inputs=shown.inputs,
             of=shown.of,
@@ -101,13 +102,19 @@ def occlude(
         if output is not None:
             # A folder that cannot be made is told before the work, not behind it.
             output.mkdir(parents=True, exist_ok=True)
-        grid = _follow(stream, preview and not as_json)
+        grids = _follow(stream, preview and not as_json)
+    several = len(pictures) > 1
     if output is not None:
-        say(f"{len(save(output, grid, image))} files in {output}")
-    if as_json:
-        print_json(_values(grid))
-    else:
-        _print(grid)
+        files = 0
+        for number, grid in enumerate(grids):
+            folder = output / f"{number}_{pictures[number].stem}" if several else output
+            files += len(save(folder, grid, pictures[number] if pictures else None))
+        say(f"{files} files in {output}")
+    for number, grid in enumerate(grids):
+        if as_json:
+            print_json(({"picture": str(pictures[number])} if several else {}) | _values(grid))
+    if not as_json:
+        _print(grids, pictures if several else [])
 
 
 def read_extents(text: str, field: str) -> list[int]:
@@ -162,8 +169,8 @@ def save(folder: Path, grid: OcclusionGrid, image: Path | None) -> list[Path]:
     return [*written, path]
 
 
-def _follow(stream: OcclusionStream, preview: bool) -> OcclusionGrid:
-    """Drains the stream with a bar and, where the terminal can show it, the grid as it fills."""
+def _follow(stream: OcclusionStream, preview: bool) -> list[OcclusionGrid]:
+    """Drains the stream with a bar and, where the terminal can show it, the grids as they fill."""
     console = Console(stderr=True)
     header = stream.header
     drawn = preview and console.is_terminal and len(header.shape) == 2 and bool(header.targets or header.layer)
@@ -171,15 +178,15 @@ def _follow(stream: OcclusionStream, preview: bool) -> OcclusionGrid:
         with stream, progress() as bar:
             task = bar.add_task("occlude", total=stream.total)
             for tile in stream:
-                bar.update(task, completed=tile.completed)
-        return stream.so_far()
+                bar.advance(task, len(tile.numbers))
+        return list(stream.grids())
     shown = 0.0
     with stream, Live(console=console, transient=True, auto_refresh=False) as live:
         for tile in stream:
-            if time.monotonic() - shown > _REFRESH_SECONDS or tile.completed == stream.total:
+            if time.monotonic() - shown > _REFRESH_SECONDS or tile.completed == tile.header.total:
                 shown = time.monotonic()
-                live.update(sketch(stream.so_far(), tile.completed), refresh=True)
-    return stream.so_far()
+                live.update(sketch(stream.so_far(tile.header.example), tile.completed), refresh=True)
+    return list(stream.grids())
 
 
 def sketch(grid: OcclusionGrid, completed: int) -> Text:
@@ -235,14 +242,15 @@ def _most(drop: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> dict[str, 
     return {"place": [int(i) for i in place], "drop": float(drop[place])}
 
 
-def _print(grid: OcclusionGrid) -> None:
+def _print(grids: Sequence[OcclusionGrid], pictures: Sequence[Path]) -> None:
     rows = []
-    for target in grid.header.targets:
+    for number, grid, target in ((i, g, t) for i, g in enumerate(grids) for t in g.header.targets):
         drop = grid.drop(target.key)
         place = np.unravel_index(int(np.nanargmax(drop)), drop.shape)
         begin = [int(b[i]) for b, i in zip(grid.header.begins, place, strict=False)]
         rows.append(
             (
+                *([pictures[number].name] if pictures else []),
                 target.name,
                 f"{target.baseline:.4g}",
                 f"{float(np.nanmin(grid.scores[target.key])):.4g}",
@@ -250,4 +258,8 @@ def _print(grid: OcclusionGrid) -> None:
                 ", ".join(map(str, begin)),
             )
         )
-    print_table(("TARGET", "WHOLE", "LOWEST", "LARGEST DROP", "HIDDEN FROM"), rows, right=(1, 2, 3))
+    headings = ("TARGET", "WHOLE", "LOWEST", "LARGEST DROP", "HIDDEN FROM")
+    if pictures:
+        print_table(("PICTURE", *headings), rows, right=(2, 3, 4))
+    else:
+        print_table(headings, rows, right=(1, 2, 3))

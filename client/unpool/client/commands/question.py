@@ -15,6 +15,9 @@ from unpool.client.errors import InvalidArgumentError
 ImageArgument = Annotated[
     Path | None, typer.Argument(metavar="IMAGE", help="A picture file.", exists=True, dir_okay=False)
 ]
+ImagesArgument = Annotated[
+    list[Path] | None, typer.Argument(metavar="IMAGE...", help="Picture files.", exists=True, dir_okay=False)
+]
 TensorOption = Annotated[
     Path | None,
     typer.Option("--tensor", metavar="FILE.npy", exists=True, dir_okay=False, help="The input itself, instead."),
