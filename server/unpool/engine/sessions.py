@@ -134,6 +134,7 @@ class Sessions:
             folders = {os.fspath(t.base_dir) for t in _tensors(cut) if isinstance(t, ir.ExternalTensor)}
             folder = folders.pop() if folders else os.fspath(_PRESENT.parent)
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+            _name_nodes(cut.graph)
             for name, weight in cut.graph.initializers.items():
                 tensor = weight.const_value
                 if tensor is None:
@@ -189,6 +190,16 @@ class Sessions:
                 self._arrays[name] = array  # ONNX Runtime reads this memory: it has to outlive the sessions
                 self._weights[name] = ort.OrtValue.ortvalue_from_numpy(array)
             return self._weights[name]
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """Gives nodes without a name one, so that what ONNX Runtime says of a node tells which."""
+    nodes = list(ir.traversal.RecursiveGraphIterator(graph))
+    taken = {node.name for node in nodes}
+    for node in nodes:
+        if not node.name and (name := next((o.name for o in node.outputs if o.name), "")) and name not in taken:
+            node.name = name
+            taken.add(name)
 
 
 def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:

@@ -1,4 +1,4 @@
-"""Soundness: what a parsed file must hold for anything to interpret it; refused in words of our own, by node or tensor."""
+"""Soundness: what a parsed file must hold for anything to interpret it; refused by node or tensor."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def check_sound(model: onnx.ModelProto) -> None:
         model: as it was parsed.
 
     Raises:
-        ModelError: names that are no text, a value that is made twice or, in a function, never, an attribute without a type, a Constant without
-            a value, sparse tensors, unknown element types, more axes than an array may have; names the node.
+        ModelError: names that are no text, a value that is made twice or, in a function, never, an attribute without a
+            type, a Constant without a value, sparse tensors, unknown element types, more axes than an array may have;
+            names the node.
     """
     _check_text((i.domain for i in model.opset_import), "the domain of an operator set")
     for nodes, graph in graphs_of(model):
@@ -59,19 +60,19 @@ def _check_graph(graph: onnx.GraphProto) -> None:
         if value.type.HasField("tensor_type"):
             kind = value.type.tensor_type
             if kind.elem_type and kind.elem_type not in _TYPES:
-                raise ModelError(f"value '{value.name}' has the element type {kind.elem_type}, which onnx does not know")
+                raise ModelError(
+                    f"value '{value.name}' has the element type {kind.elem_type}, which ONNX does not have"
+                )
             if len(kind.shape.dim) > _RANK:
                 raise ModelError(f"value '{value.name}' has {len(kind.shape.dim)} axes; {_RANK} are the most")
 
 
 def _check_function(function: onnx.FunctionProto) -> None:
     named = f"the model's function {function.domain}.{function.name}"
-    made = set(function.input)
-    for node in function.node:
-        for output in node.output:
-            if output and output in made:
-                raise ModelError(f"{named} makes '{output}' twice, or has it as an input as well")
-            made.add(output)
+    made = {output for node in function.node for output in node.output}
+    if twice := sorted(made & set(function.input)):
+        raise ModelError(f"{named} makes '{twice[0]}', which is an input of it as well")
+    made |= set(function.input)
     read = {i for node in function.node for i in node.input if i} | set(function.output)
     if missing := sorted(read - made):
         raise ModelError(f"{named} reads or gives '{missing[0]}', which nothing in it makes")

@@ -72,9 +72,9 @@ def _opened(file: Path, limits: Limits) -> tuple[Engine | None, Part]:
         if any(words in reason for words in _NO_MEMORY):
             return None, _refused("its examination takes more memory than it may", passing=True)
         return None, _refused(reason, node=error.node if isinstance(error, ModelError) else None)
-    except Exception as error:
+    except Exception:
         # The stages have words for what a broken file makes libraries raise; this stands outside of them.
-        return None, _refused(f"it cannot be read, for a reason that is not foreseen ({type(error).__name__})")
+        return None, _refused("it cannot be read, for a reason that is not foreseen")
     return engine, {"part": "verdict", "admitted": True, "digest": model.digest}
 
 
