@@ -217,11 +217,20 @@ def _elsewhere(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
     return ir.ExternalTensor(_PRESENT.name, 0, tensor.nbytes, tensor.dtype, shape=shape, name=name)
 
 
-def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dict[str, Tensor]:
+def execute(
+    session: Session, feeds: Mapping[str, Array], device: Device, seconds: float | None = None
+) -> dict[str, Tensor]:
     """Runs a session; what it gives stays in the device's memory and passes to torch by DLPack.
+
+    Args:
+        session: what is run.
+        feeds: its inputs.
+        device: where its outputs are wanted.
+        seconds: the run is given up behind the first node that ends later; ``None`` lets it go on.
 
     Raises:
         PreconditionError: ONNX Runtime fails on this input.
+        TimeoutError: the run was given up.
     """
     binding = session.run.io_binding()
     for name in session.inputs:
@@ -229,10 +238,19 @@ def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dic
     kind, index = device.torch.type, device.torch.index or 0
     for name in session.outputs:
         binding.bind_output(name, kind, index)
+    options = ort.RunOptions()
+    timer = None if seconds is None else threading.Timer(seconds, setattr, (options, "terminate", True))
     try:
-        session.run.run_with_iobinding(binding)
+        if timer is not None:
+            timer.start()
+        session.run.run_with_iobinding(binding, options)
     except Exception as error:  # ONNX Runtime raises a private type per status code
+        if options.terminate:
+            raise TimeoutError(f"the run did not end within {seconds} seconds") from error
         raise PreconditionError(f"ONNX Runtime fails on this input: {runtime_words(error)}") from error
+    finally:
+        if timer is not None:
+            timer.cancel()
     values = binding.get_outputs()
     return {name: _to_torch(value) for name, value in zip(session.outputs, values, strict=True)}
 
