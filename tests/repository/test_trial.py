@@ -107,8 +107,13 @@ def test_a_model_whose_run_crashes_is_refused_and_the_next_is_examined(tmp_path:
     for name in ("bad", "good"):
         (tmp_path / f"{name}.onnx").write_bytes(network().SerializeToString())
     done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-m", "tests.repository.test_trial", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parents[2],
     )
+    assert done.returncode == 0, done.stderr
     bad, abort, good = map(json.loads, done.stdout.splitlines())
     assert bad == [False, "ONNX Runtime crashes when it runs the model (SIGSEGV)", False]
     # An abort may be for want of memory alone.
