@@ -19,8 +19,11 @@ COUNT = int(os.environ.get("UNPOOL_FUZZ", "1000"))
 FIRST = int(os.environ.get("UNPOOL_FUZZ_FIRST", "0"))
 LIMITS = Limits(seconds=20.0, memory_bytes=1 << 30)
 GRACE_SECONDS = 10.0
-OF_A_LIBRARY = re.compile(r"Traceback|ONNXRuntimeError|SerdeError|\.(cc|cpp|h|hpp|py):\d|\w::\w|0x[0-9a-f]{6}|<class ")
-"""What a message of a library looks like that nobody has put into words."""
+# What a library says to its developers: classes of exceptions, codes, source files, signatures, tracebacks.
+FOREIGN = re.compile(
+    r"\b[A-Za-z]\w*(?:Error|Exception)\b|\[ONNXRuntimeError\]|\.(?:cc|cpp|h|hpp|py):\d+|\w::\w"
+    r"|<class|Traceback| object at 0x|In Node, |status code|In method "
+)
 
 
 def tree(folder: Path) -> dict[str, int]:
@@ -56,7 +59,8 @@ def test_every_broken_file_ends_in_admission_or_one_sentence(tmp_path: Path, mon
     path = folder / "model.onnx"
     examiner = Examiner(LIMITS)
     found: Counter[str] = Counter()
-    unforeseen: list[tuple[int, str]] = []
+    foreign: list[tuple[int, str]] = []
+    unforeseen = 0
     try:
         for seed in range(FIRST, FIRST + COUNT):
             path.write_bytes(mutated(seed, models))
@@ -79,16 +83,18 @@ def test_every_broken_file_ends_in_admission_or_one_sentence(tmp_path: Path, mon
             assert reason, seed
             assert reason.isprintable(), (seed, reason)
             assert len(reason) <= 600, (seed, reason)
-            assert not OF_A_LIBRARY.search(reason), (seed, reason)
-            if "not foreseen" in reason:
-                unforeseen.append((seed, reason))
+            if FOREIGN.search(reason):
+                foreign.append((seed, reason))
             ending = reason.startswith(("its examination", "it could not", "it cannot be read"))
             found[" ".join(reason.split()[:6]) if ending else "refused"] += 1
+            unforeseen += "not foreseen" in reason
     finally:
         examiner.close()
-    print(f"\n{COUNT} files: {dict(found.most_common())}", *unforeseen, sep="\n")
-    assert len(unforeseen) <= COUNT // 200, unforeseen
+    print(f"\n{COUNT} files: {dict(found.most_common())}")
+    assert not foreign, foreign
     assert sum(found.values()) == COUNT
+    # A stage without words of its own for what is wrong: to be found words for, not to be the rule.
+    assert unforeseen <= COUNT / 100
     # The mutator would be of no use if it broke everything, or nothing.
     assert 0.02 < found["admitted"] / COUNT < 0.9
     assert found["it could not be examined:"] == 0

@@ -158,6 +158,21 @@ class Engine:
         found = self._forward.run(Plan(frozenset(wanted)), feeds)
         return {name: found[name].numpy(force=True) for name in wanted}
 
+    def attempt(self, feeds: Feeds, seconds: float) -> None:
+        """A plain forward run, of which nothing is wanted but that it ends well.
+
+        Args:
+            feeds: the inputs.
+            seconds: it is given up behind the first node that ends later.
+
+        Raises:
+            InvalidArgumentError: the model does not take these inputs.
+            PreconditionError: ONNX Runtime fails on them.
+            TimeoutError: the run was given up.
+        """
+        self.check(feeds)
+        self._forward.attempt(feeds, seconds)
+
     def proven_batch(self, feeds: Feeds) -> bool:
         """Whether several images may be fed at once.
 

@@ -64,6 +64,13 @@ class Forward:
         self._sessions.keep(plan, session)
         return session
 
+    def attempt(self, feeds: Feeds, seconds: float) -> None:
+        """Runs the plain session once; see ``Engine.attempt``."""
+        self.prepare()
+        session = self._sessions.find(self._computed(Plan(frozenset(self._graph.outputs))))
+        if session is not None:
+            execute(session, feeds.arrays, self._device, seconds)
+
     def run(self, plan: Plan, feeds: Feeds) -> dict[str, Tensor]:
         """Runs a plan; what it asks of inputs and constants is given as it is.
 

@@ -150,6 +150,7 @@ class Sessions:
         folders = {os.fspath(t.base_dir) for t in _tensors(cut) if isinstance(t, ir.ExternalTensor)}
         folder = folders.pop() if folders else os.fspath(_PRESENT.parent)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        _name_nodes(cut.graph)
         for name, weight in cut.graph.initializers.items():
             tensor = weight.const_value
             if tensor is None:
@@ -231,6 +232,16 @@ class Sessions:
             return self._weights[name]
 
 
+def _name_nodes(graph: ir.Graph) -> None:
+    """Gives nodes without a name one, so that what ONNX Runtime says of a node tells which."""
+    nodes = list(ir.traversal.RecursiveGraphIterator(graph))
+    taken = {node.name for node in nodes}
+    for node in nodes:
+        if not node.name and (name := next((o.name for o in node.outputs if o.name), "")) and name not in taken:
+            node.name = name
+            taken.add(name)
+
+
 def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     return (v.const_value for v in model.graph.initializers.values() if v.const_value is not None)
 
@@ -246,11 +257,20 @@ def _elsewhere(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
     return ir.ExternalTensor(_PRESENT.name, 0, tensor.nbytes, tensor.dtype, shape=shape, name=name)
 
 
-def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dict[str, Tensor]:
+def execute(
+    session: Session, feeds: Mapping[str, Array], device: Device, seconds: float | None = None
+) -> dict[str, Tensor]:
     """Runs a session; what it gives stays in the device's memory and passes to torch by DLPack.
+
+    Args:
+        session: what is run.
+        feeds: its inputs.
+        device: where its outputs are wanted.
+        seconds: the run is given up behind the first node that ends later; ``None`` lets it go on.
 
     Raises:
         PreconditionError: ONNX Runtime fails on this input.
+        TimeoutError: the run was given up.
     """
     binding = session.run.io_binding()
     for name in session.inputs:
@@ -258,10 +278,19 @@ def execute(session: Session, feeds: Mapping[str, Array], device: Device) -> dic
     kind, index = device.torch.type, device.torch.index or 0
     for name in session.outputs:
         binding.bind_output(name, kind, index)
+    options = ort.RunOptions()
+    timer = None if seconds is None else threading.Timer(seconds, setattr, (options, "terminate", True))
     try:
-        session.run.run_with_iobinding(binding)
+        if timer is not None:
+            timer.start()
+        session.run.run_with_iobinding(binding, options)
     except Exception as error:  # ONNX Runtime raises a private type per status code
+        if options.terminate:
+            raise TimeoutError(f"the run did not end within {seconds} seconds") from error
         raise PreconditionError(f"ONNX Runtime fails on this input: {runtime_words(error)}") from error
+    finally:
+        if timer is not None:
+            timer.cancel()
     values = binding.get_outputs()
     found = {name: _to_torch(value) for name, value in zip(session.outputs, values, strict=True)}
     return {name: t.movedim(-1, 1) if name in session.channels_last else t for name, t in found.items()}

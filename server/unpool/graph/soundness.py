@@ -1,4 +1,4 @@
-"""Soundness: what a parsed file must hold for anything to interpret it; refused in our own words, by node or tensor."""
+"""Soundness: what a parsed file must hold for anything to interpret it; refused by node or tensor."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _check_graph(graph: onnx.GraphProto) -> None:
             kind = value.type.tensor_type
             if kind.elem_type and kind.elem_type not in _TYPES:
                 raise ModelError(
-                    f"value '{value.name}' has the element type {kind.elem_type}, which onnx does not know"
+                    f"value '{value.name}' has the element type {kind.elem_type}, which ONNX does not have"
                 )
             if len(kind.shape.dim) > _RANK:
                 raise ModelError(f"value '{value.name}' has {len(kind.shape.dim)} axes; {_RANK} are the most")
@@ -69,12 +69,10 @@ def _check_graph(graph: onnx.GraphProto) -> None:
 
 def _check_function(function: onnx.FunctionProto) -> None:
     named = f"the model's function {function.domain}.{function.name}"
-    made = set(function.input)
-    for node in function.node:
-        for output in node.output:
-            if output and output in made:
-                raise ModelError(f"{named} makes '{output}' twice, or has it as an input as well")
-            made.add(output)
+    made = {output for node in function.node for output in node.output}
+    if twice := sorted(made & set(function.input)):
+        raise ModelError(f"{named} makes '{twice[0]}', which is an input of it as well")
+    made |= set(function.input)
     read = {i for node in function.node for i in node.input if i} | set(function.output)
     if missing := sorted(read - made):
         raise ModelError(f"{named} reads or gives '{missing[0]}', which nothing in it makes")

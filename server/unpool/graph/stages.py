@@ -1,4 +1,4 @@
-"""Stages of loading: what nobody foresaw in a file ends in a sentence that says what failed, and at which node."""
+"""Stages of loading: what nobody foresaw in a file ends in a sentence that says how far it was read, and where."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ def stage(doing: str) -> Iterator[None]:
     except (UnpoolError, MemoryError):
         raise
     except Exception as error:
-        # Whatever a broken file makes a library raise concerns this file alone, and its words are for developers.
+        # Whatever a broken file makes a library raise concerns this file alone. Its words are for developers, who
+        # find them behind this error when they load the file themselves.
         found = _node_at_fault(error)
         where = f" at {found[1]}" if found else ""
         raise ModelError(
-            f"{doing} fails{where}, for a reason that is not foreseen ({type(error).__name__}); see whether"
-            " onnx.checker.check_model takes the file, and export the model anew",
+            f"{doing} fails{where}, for a reason that is not foreseen; see whether onnx.checker.check_model takes the"
+            " file, and export the model anew",
             node=found[0] if found else None,
         ) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
+
 import onnx
 import onnx_ir as ir
 
@@ -43,7 +45,7 @@ def check_model(model: ir.Model) -> None:
                 raise ModelError(f"{what} '{value.name}' is no tensor but {value.type}; only tensors are served")
     for node in graph:
         _check_node(node, version)
-    _check_wiring(model)
+    _check_wiring(graph, ())
 
 
 def _check_node(node: ir.Node, version: int) -> None:
@@ -68,15 +70,27 @@ def _check_node(node: ir.Node, version: int) -> None:
         raise ModelError(f"{described(node)} is in training mode; export the model for inference", node=name)
 
 
-def _check_wiring(model: ir.Model) -> None:
-    graph = model.graph
-    known = set(graph.inputs) | set(graph.initializers.values())
-    made = {o for node in graph for o in node.outputs}
+def _check_wiring(graph: ir.Graph, around: tuple[Set[ir.Value], ...]) -> None:
+    """Refuses a node that reads, or an output that is, what neither the graph nor one around it makes."""
+    made = {*graph.inputs, *graph.initializers.values(), *(o for node in graph for o in node.outputs)}
+    known = (made, *around)
     for node in graph:
         for value in node.inputs:
-            if value is not None and value not in known and value not in made:
+            if value is not None and not any(value in values for values in known):
                 name = node.name or None
                 raise ModelError(f"{described(node)} reads '{value.name}', which nothing in the model makes", node=name)
+        for attribute in node.attributes.values():
+            for inner in _graphs_of(attribute):
+                _check_wiring(inner, known)
     for value in graph.outputs:
-        if value not in known and value not in made:
-            raise ModelError(f"output '{value.name}' is made by no node of the model")
+        if not any(value in values for values in known):
+            where = f" of the graph '{graph.name}'" if around else ""
+            raise ModelError(f"output '{value.name}'{where} is made by no node of the model")
+
+
+def _graphs_of(attribute: ir.Attr) -> Sequence[ir.Graph]:
+    if attribute.is_ref():
+        return ()
+    if attribute.type is ir.AttributeType.GRAPH:
+        return (attribute.as_graph(),)
+    return attribute.as_graphs() if attribute.type is ir.AttributeType.GRAPHS else ()

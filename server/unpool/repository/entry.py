@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from unpool.repository.preprocessing import Preprocessing, default_recipe
 from unpool.repository.recipe import Recipe, parse_recipe
 from unpool.repository.target import picture_input
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class Entry:
@@ -32,6 +35,7 @@ class Entry:
         labels: names of its classes, in order; empty where there are none.
         preprocessing: how pictures become its input; ``None`` where it takes no pictures.
         size: about how many bytes its weights take.
+        warning: what its examination says of it though it is admitted, one sentence; mostly empty.
         parity: how torch and ONNX Runtime compare on it, once that is known; ``None`` where nobody finds out.
     """
 
@@ -42,6 +46,7 @@ class Entry:
     preprocessing: Preprocessing | None
     size: int
     parity: Future[Parity] | None = None
+    warning: str = ""
 
 
 def open_entry(source: Source, settings: EngineSettings, examiner: Examiner | None = None) -> Entry:
@@ -76,7 +81,11 @@ def open_entry(source: Source, settings: EngineSettings, examiner: Examiner | No
         engine.close()
         raise
     parity = None if examiner is None else examiner.compare(source.file, source.signature)
-    return Entry(source.name, source.version, engine, labels, preprocessing, _size(source, model.graph), parity)
+    warning = "" if verdict is None else verdict.warning
+    if warning:
+        _log.warning("trial run failed", extra={"file": str(source.file), "reason": warning})
+    size = _size(source, model.graph)
+    return Entry(source.name, source.version, engine, labels, preprocessing, size, parity, warning)
 
 
 def _recipe(source: Source) -> Recipe | None:

@@ -50,6 +50,7 @@ def _as_object(file: Path, found: Examination) -> dict[str, object]:
         "reason": verdict.reason,
         "node": verdict.node,
         "digest": verdict.digest,
+        "warning": verdict.warning,
     }
     if found.report is not None:
         answer |= {name: value for name, value in found.report.items() if name != "part"}
@@ -77,6 +78,8 @@ def _lines(file: Path, found: Examination) -> Iterator[str]:
         yield f"refused: {file.name}: {found.verdict.reason}"
         return
     yield f"admitted: {file.name}"
+    if found.verdict.warning:
+        yield f"  warning: {found.verdict.warning}"
     report = found.report
     if report is None:
         yield "  no report: the examination ended before it"

@@ -66,6 +66,8 @@ def _parity(entry: Entry) -> Parity | None:
 
 def _warnings(entry: Entry, parity: Parity | None) -> tuple[str, ...]:
     found = list(entry.preprocessing.warnings) if entry.preprocessing is not None else []
+    if entry.warning:
+        found.append(entry.warning)
     classes = {layer.channels for layer in entry.engine.model.layers if layer.is_output}
     if entry.labels and classes and len(entry.labels) not in classes:
         found.append(f"there are {len(entry.labels)} labels, but no output has as many classes")

@@ -20,6 +20,7 @@ from unpool.repository.admission.crossings import crossings
 from unpool.repository.admission.limits import Limits
 from unpool.repository.admission.parity import as_json, compare
 from unpool.repository.admission.screening import check_file, check_inferred, screen
+from unpool.repository.admission.trial import attempt
 from unpool.repository.target import picture_input
 
 Part: TypeAlias = Mapping[str, object]
@@ -28,11 +29,15 @@ _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate", "not enough m
 
 
 def admit(file: Path, limits: Limits) -> Iterator[Part]:
-    """Reads, normalises and opens a model as the server would; gives one part, ``verdict``."""
+    """Reads, normalises and opens a model as the server would, and runs it once.
+
+    Gives ``verdict`` and, where it is admitted and that run did not end the process, ``trial``.
+    """
     engine, part = _opened(file, limits)
-    if engine is not None:
-        engine.close()
     yield part
+    if engine is not None:
+        yield _tried(engine, limits)
+        engine.close()
 
 
 def parity(file: Path, limits: Limits) -> Iterator[Part]:
@@ -44,10 +49,11 @@ def parity(file: Path, limits: Limits) -> Iterator[Part]:
 
 
 def report(file: Path, limits: Limits) -> Iterator[Part]:
-    """Everything that can be told of a model: ``verdict``, ``report``, ``parity``."""
+    """Everything that can be told of a model: ``verdict``, ``trial``, ``report``, ``parity``."""
     engine, part = _opened(file, limits)
     yield part
     if engine is not None:
+        yield _tried(engine, limits)
         yield {"part": "report", **_described(engine.model)}
         yield {"part": "parity", **as_json(compare(engine))}
 
@@ -72,10 +78,14 @@ def _opened(file: Path, limits: Limits) -> tuple[Engine | None, Part]:
         if any(words in reason for words in _NO_MEMORY):
             return None, _refused("its examination takes more memory than it may", passing=True)
         return None, _refused(reason, node=error.node if isinstance(error, ModelError) else None)
-    except Exception as error:
+    except Exception:
         # The stages have words for what a broken file makes libraries raise; this stands outside of them.
-        return None, _refused(f"it cannot be read, for a reason that is not foreseen ({type(error).__name__})")
+        return None, _refused("it cannot be read, for a reason that is not foreseen")
     return engine, {"part": "verdict", "admitted": True, "digest": model.digest}
+
+
+def _tried(engine: Engine, limits: Limits) -> Part:
+    return {"part": "trial", "warning": attempt(engine, limits.memory_bytes, _NO_MEMORY)}
 
 
 def _refused(reason: str, *, node: str | None = None, passing: bool = False) -> Part:

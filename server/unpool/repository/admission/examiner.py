@@ -30,6 +30,7 @@ _GRACE_SECONDS = 15.0
 # A worker started anew loads its libraries first.
 _START_SECONDS = 60.0
 _PATIENCE = 60
+_FATAL = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 # One packet is one request; where there are no packets, one write.
 _PACKETS = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
 
@@ -277,7 +278,12 @@ def _read(parts: Mapping[str, _Part]) -> Examination:
         node=sentence(node) if isinstance(node, str) else None,
         digest=str(given.get("digest", ""))[:64],
         passing=given.get("passing") is True,
+        warning=sentence(str(parts.get("trial", {}).get("warning", ""))),
     )
+    if verdict.admitted and "trial" not in parts and (number := _fatal(parts)):
+        # On common input: in the server it would take every other model along.
+        reason = f"ONNX Runtime crashes when it runs the model ({signal.Signals(number).name})"
+        return Examination(Verdict(False, reason))
     parity = _parity(parts["parity"]) if "parity" in parts else None
     if parity is None and verdict.admitted and ending:
         parity = Parity(reason=sentence(f"the comparison {ending[0]}"))
@@ -303,6 +309,13 @@ def _ending(parts: Mapping[str, _Part]) -> tuple[str, bool] | None:
             return "was ended from outside, as for want of memory", True
         return f"crashed ({signal.Signals(number).name})", False
     return f"ended without a verdict (exit code {os.WEXITSTATUS(status)})", False
+
+
+def _fatal(parts: Mapping[str, _Part]) -> int:
+    """The signal of a kernel's own mistake that ended an examination, or 0; an abort may be for want of memory."""
+    status = int(_number(parts.get("ended", {}).get("status")))
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    return number if number in _FATAL else 0
 
 
 def _parity(part: _Part) -> Parity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from unpool.engine.engine import Engine
 from unpool.engine.executor import forward
 from unpool.engine.feeds import Feeds
 from unpool.graph.errors import PreconditionError, UnpoolError
-from unpool.graph.model import Array, AxisKind, Graph, Value
+from unpool.graph.model import Array
 from unpool.ops import find
+from unpool.repository.admission.sampling import samples
 from unpool.repository.admission.verdict import OutputParity, Parity, sentence
 
 TOLERANCE = 1e-4
@@ -20,9 +21,6 @@ TOLERANCE = 1e-4
 # ONNX Runtime computes in the model's own precision, torch in float32.
 _TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2}
 _SHARE = 1e-2
-# Extents for what the model leaves open, tried in turn: pictures first, then what deep pyramids and short signals take.
-_OPEN = (224, 64, 512, 33, 1)
-_MOST_ELEMENTS = 1 << 26
 
 
 def compare(engine: Engine) -> Parity:
@@ -34,7 +32,7 @@ def compare(engine: Engine) -> Parity:
         engine: the model, on the CPU.
     """
     reason = "the model has no input that random numbers could be given to"
-    for feeds in _feeds(engine.model.graph):
+    for feeds in samples(engine.model.graph):
         try:
             expected = engine.run(feeds)
         except UnpoolError as error:
@@ -97,54 +95,6 @@ def _compared(name: str, expected: Array, found: Array, dtype: str) -> OutputPar
     scale = float(np.abs(wanted[finite]).max(initial=0.0))
     apart = float(np.abs(wanted[finite] - given[finite]).max(initial=0.0))
     return OutputParity(name, apart / scale if scale else apart, tolerance)
-
-
-def _feeds(graph: Graph) -> Iterator[Feeds]:
-    """Random inputs of the declared extents; what is open is bound to one of several extents."""
-    if not graph.inputs or any(graph.values[name].shape is None for name in graph.inputs):
-        return
-    open_extents = _OPEN if any(_is_open(graph.values[name]) for name in graph.inputs) else _OPEN[:1]
-    for extent in open_extents:
-        rng = np.random.default_rng(20131112)
-        shapes = {name: _shape(graph.values[name], extent) for name in graph.inputs}
-        if any(np.prod([float(d) for d in shape]) > _MOST_ELEMENTS for shape in shapes.values()):
-            continue
-        arrays = {name: _random(rng, graph.values[name].dtype, shapes[name]) for name in graph.inputs}
-        found = {name: array for name, array in arrays.items() if array is not None}
-        if len(found) == len(arrays):
-            yield Feeds(found, graph.inputs[0])
-
-
-def _is_open(value: Value) -> bool:
-    return any(
-        not isinstance(d, int) and axis.kind is not AxisKind.BATCH
-        for d, axis in zip(value.shape or (), value.axes, strict=True)
-    )
-
-
-def _shape(value: Value, extent: int) -> tuple[int, ...]:
-    found = []
-    for dim, axis in zip(value.shape or (), value.axes, strict=True):
-        if isinstance(dim, int):
-            found.append(dim)
-        elif axis.kind is AxisKind.BATCH:
-            found.append(1)
-        elif axis.kind is AxisKind.CHANNEL:
-            found.append(3)
-        else:
-            found.append(extent)
-    return tuple(found)
-
-
-def _random(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) -> Array | None:
-    if dtype in ("", "float32", "float64", "float16"):
-        return rng.standard_normal(shape).astype(dtype or "float32")
-    if dtype == "bool":
-        return rng.integers(0, 2, shape).astype(np.bool_)
-    if dtype.startswith(("int", "uint")):
-        # Tokens and lengths: small numbers are in every table.
-        return rng.integers(0, 256 if dtype == "uint8" else 2, shape).astype(dtype)
-    return None
 
 
 def as_json(parity: Parity) -> Mapping[str, object]:

@@ -22,6 +22,8 @@ class Verdict:
         node: the node at fault, where there is one.
         digest: of the file and its external data, where it was read to its end.
         passing: the refusal may pass, as want of time or memory does.
+        warning: it is admitted, and ONNX Runtime failed to run it on input of the extents that it declares; one
+            sentence, empty where it ran or nothing could be told.
     """
 
     admitted: bool
@@ -29,6 +31,7 @@ class Verdict:
     node: str | None = None
     digest: str = ""
     passing: bool = False
+    warning: str = ""
 
 
 class RefusedError(ModelError):

@@ -1,0 +1,73 @@
+"""Random inputs for a model that nobody knows: of its declared extents, with usual ones where it leaves them open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from unpool.engine.feeds import Feeds
+from unpool.graph.model import Array, AxisKind, Graph, Value
+
+# Extents for what the model leaves open, tried in turn: pictures first, then what deep pyramids and short signals take.
+_OPEN = (224, 64, 512, 33, 1)
+_MOST_ELEMENTS = 1 << 26
+
+
+def samples(graph: Graph) -> Iterator[Feeds]:
+    """Random inputs of the declared extents, batch 1; what else is open is bound to one of several extents.
+
+    Args:
+        graph: the model.
+
+    Yields:
+        One for each extent that is tried; nothing where an input's rank is unknown or it holds no numbers.
+    """
+    if not graph.inputs or any(graph.values[name].shape is None for name in graph.inputs):
+        return
+    for extent in _OPEN[:1] if declared(graph) else _OPEN:
+        rng = np.random.default_rng(20131112)
+        shapes = {name: _shape(graph.values[name], extent) for name in graph.inputs}
+        if any(np.prod([float(d) for d in shape]) > _MOST_ELEMENTS for shape in shapes.values()):
+            continue
+        arrays = {name: _random(rng, graph.values[name].dtype, shapes[name]) for name in graph.inputs}
+        found = {name: array for name, array in arrays.items() if array is not None}
+        if len(found) == len(arrays):
+            yield Feeds(found, graph.inputs[0])
+
+
+def declared(graph: Graph) -> bool:
+    """Whether the model says how large every input is, but for the number of images."""
+    return not any(_is_open(graph.values[name]) for name in graph.inputs)
+
+
+def _is_open(value: Value) -> bool:
+    return value.shape is None or any(
+        not isinstance(d, int) and axis.kind is not AxisKind.BATCH
+        for d, axis in zip(value.shape, value.axes, strict=True)
+    )
+
+
+def _shape(value: Value, extent: int) -> tuple[int, ...]:
+    found = []
+    for dim, axis in zip(value.shape or (), value.axes, strict=True):
+        if isinstance(dim, int):
+            found.append(dim)
+        elif axis.kind is AxisKind.BATCH:
+            found.append(1)
+        elif axis.kind is AxisKind.CHANNEL:
+            found.append(3)
+        else:
+            found.append(extent)
+    return tuple(found)
+
+
+def _random(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) -> Array | None:
+    if dtype in ("", "float32", "float64", "float16"):
+        return rng.standard_normal(shape).astype(dtype or "float32")
+    if dtype == "bool":
+        return rng.integers(0, 2, shape).astype(np.bool_)
+    if dtype.startswith(("int", "uint")):
+        # Tokens and lengths: small numbers are in every table.
+        return rng.integers(0, 256 if dtype == "uint8" else 2, shape).astype(dtype)
+    return None
