@@ -1,4 +1,4 @@
-"""Files of both of torch's exporters with open extents, asked about inputs of other sizes, one and two at a time."""
+"""Files of both of torch's exporters with open extents, at other sizes, two inputs at once in the engine."""
 
 from __future__ import annotations
 
