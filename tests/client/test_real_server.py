@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from tests.client.serving import serving
 from tests.service.small import SIZE, network, put, recipe
 from typer.testing import CliRunner
 
@@ -23,9 +22,6 @@ from unpool.graph import load
 from unpool.methods import project
 from unpool.methods.requests import Projection as Walked
 from unpool.methods.requests import ProjectionRequest
-from unpool.repository import Repository
-from unpool.service.server import Server
-from unpool.service.settings import ServiceSettings
 
 TENSOR = np.random.default_rng(3).normal(size=(1, 3, SIZE, SIZE)).astype(np.float32)
 PIXELS = np.random.default_rng(4).integers(0, 256, (60, 44, 3), dtype=np.uint8)
@@ -50,23 +46,8 @@ def embedded(repository: Path) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def address(repository: Path) -> Iterator[str]:
-    found = Repository(repository, engine_settings=EngineSettings(device="cpu"))
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    async def start() -> Server:
-        server = Server(found, ServiceSettings(port=0))
-        await server.start()
-        return server
-
-    server = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
-    yield server.address
-    asyncio.run_coroutine_threadsafe(server.stop(0.0), loop).result(30)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-    loop.close()
-    found.close()
+    with serving(repository) as found:
+        yield found
 
 
 def received(found: list[Projection]) -> dict[int, tuple[object, ...]]:

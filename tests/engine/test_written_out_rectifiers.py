@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper, parser
 
 from unpool.engine import Engine, Feeds, Policy
 from unpool.graph import load
@@ -31,6 +31,41 @@ _WRITTEN: dict[str, tuple[str, list[NodeProto]]] = {
 }
 
 
+def _nodes(text: str) -> list[NodeProto]:
+    """Nodes in ONNX's text form; each named after what it makes."""
+    nodes = list(parser.parse_graph(f"g (float[1] c) => (float[1] r) {{ {text} }}").node)
+    for node in nodes:
+        node.name = node.output[0]
+    return nodes
+
+
+_PLAIN |= {
+    "leaky": _nodes("r = LeakyRelu <alpha = 0.2> (c)"),
+    "prelu": _nodes("r = PRelu (c, slopes)"),
+}
+_WRITTEN |= {
+    name: (plain, _nodes(text))
+    for name, plain, text in (
+        ("where", "relu", "p = Greater (c, zero) r = Where (p, c, zero)"),
+        ("where of less", "relu", "p = LessOrEqual (c, zero) r = Where (p, zero, c)"),
+        ("leaky by max", "leaky", "m = Mul (fifth, c) r = Max (c, m)"),
+        ("leaky by max, divided", "leaky", "m = Div (c, five) r = Max (m, c)"),
+        ("leaky by where", "leaky", "p = Greater (c, zero) m = Mul (c, fifth) r = Where (p, c, m)"),
+        ("leaky by parts", "leaky", "p = Relu (c) n = Neg (c) q = Relu (n) m = Mul (q, fifth) r = Sub (p, m)"),
+        ("leaky by negated parts", "leaky", "n = Neg (c) q = Relu (n) m = Mul (q, less) p = Relu (c) r = Add (m, p)"),
+        ("leaky by min", "leaky", "p = Max (c, zero) q = Min (c, zero) m = Mul (fifth, q) r = Add (p, m)"),
+        ("prelu by max", "prelu", "m = Mul (slopes, c) r = Max (m, c)"),
+        ("prelu by parts", "prelu", "p = Relu (c) n = Neg (c) q = Relu (n) m = Mul (slopes, q) r = Sub (p, m)"),
+        ("prelu by min", "prelu", "p = Relu (c) q = Min (c, zero) m = Mul (q, slopes) r = Add (m, p)"),
+        (
+            "prelu by the absolute value",
+            "prelu",
+            "p = Relu (c) v = Abs (c) q = Sub (c, v) k = Mul (slopes, q) m = Mul (k, half) r = Add (p, m)",
+        ),
+    )
+}
+
+
 def _network(rectifier: list[NodeProto]) -> bytes:
     random = np.random.default_rng(3)
     weights = {
@@ -38,6 +73,11 @@ def _network(rectifier: list[NodeProto]) -> bytes:
         "b": random.normal(size=(4, 6, 3, 3)),
         "zero": np.zeros(()),
         "six": np.full((), 6.0),
+        "half": np.full((), 0.5),
+        "five": np.full((), 5.0),
+        "fifth": np.full((), 0.2),
+        "less": np.full((), -0.2),
+        "slopes": np.linspace(0.1, 0.9, 6).reshape(6, 1, 1),
     }
     nodes = [
         helper.make_node("Conv", ["x", "a"], ["c"], "first"),
@@ -71,3 +111,32 @@ def test_a_written_out_rectifier_is_crossed_as_the_operator(name: str, policy: P
     for index, signal in answers[0].items():
         assert np.abs(signal).max() > 0
         np.testing.assert_allclose(answers[1][index], signal, atol=1e-6 * np.abs(signal).max())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # max(x, 5 x) bends the other way, min(x, a x) lies below, and a second signal is no slope of the first.
+        "m = Mul (five, c) r = Max (c, m)",
+        "m = Mul (fifth, c) r = Min (c, m)",
+        "o = Sigmoid (c) m = Mul (fifth, o) r = Max (c, m)",
+        "m = Mul (fifth, c) s = Add (m, five) r = Max (c, s)",
+        # The absolute value, the identity, and parts with a sign that is not theirs.
+        "p = Relu (c) n = Neg (c) q = Relu (n) r = Add (p, q)",
+        "p = Relu (c) n = Neg (c) q = Relu (n) r = Sub (p, q)",
+        "p = Relu (c) n = Neg (c) q = Relu (n) m = Mul (q, fifth) r = Add (p, m)",
+        "p = Relu (c) q = Min (c, six) m = Mul (q, fifth) r = Add (p, m)",
+        "p = Greater (c, five) m = Mul (c, fifth) r = Where (p, c, m)",
+        "p = Less (c, zero) m = Mul (c, fifth) r = Where (p, c, m)",
+        "p = Greater (c, zero) r = Where (p, c, six)",
+    ],
+)
+def test_a_look_alike_of_a_rectifier_stays_in_pieces(text: str) -> None:
+    nodes = _nodes(text)
+    found = [node.op_type for node in load(_network(nodes)).graph.nodes]
+    assert found == ["Conv", *(node.op_type for node in nodes), "Conv"]
+
+
+def test_a_written_out_rectifier_whose_piece_is_read_elsewhere_stays() -> None:
+    nodes = _nodes("m = Mul (fifth, c) t = Max (c, m) r = Add (t, m)")
+    assert "LeakyRelu" not in {node.op_type for node in load(_network(nodes)).graph.nodes}

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from unpool.graph.model import Attribute, Graph, Node
 from unpool.graph.passes.layer_norm import match_layer_norm
+from unpool.graph.passes.leaky import match_choice, match_maximum, match_parts
 from unpool.graph.patterns import (
     Match,
     Trace,
@@ -24,7 +25,16 @@ from unpool.graph.patterns import (
     with_scalar,
 )
 
-_SINCE: Final = {"HardSwish": 14, "Swish": 24, "Gelu": 20, "Mish": 18, "LayerNormalization": 17}
+_SINCE: Final = {
+    "HardSwish": 14,
+    "Swish": 24,
+    "Gelu": 20,
+    "Mish": 18,
+    "LayerNormalization": 17,
+    "Relu": 6,
+    "LeakyRelu": 6,
+    "PRelu": 7,
+}
 
 
 _Matcher: TypeAlias = Callable[[Graph, Node], Match | None]
@@ -35,9 +45,9 @@ def recognise_activations(graph: Graph) -> Graph:
 
     Requires: a frozen graph.
     Call: pure; what ONNX Runtime executes is not touched.
-    Ensures: hard-swish, hard-sigmoid, SiLU, Mish, GELU (both forms), sigmoid, softplus and layer norm are single
-        nodes, named after the last node of their pieces; a node's version is at least the one that introduced its
-        operator. Pieces that somebody else reads, or that are outputs, are left as they are.
+    Ensures: hard-swish, hard-sigmoid, SiLU, Mish, GELU (both forms), sigmoid, softplus, leaky rectifiers and layer
+        norm are single nodes, named after the last node of their pieces; a node's version is at least the one that
+        introduced its operator. Pieces that somebody else reads, or that are outputs, are left as they are.
     """
     found: dict[Node, Match] = {}
     gone: set[Node] = set()
@@ -228,6 +238,8 @@ _MATCHERS: Final[Mapping[str, tuple[_Matcher, ...]]] = {
     "Log": (_logarithm,),
     "Clip": (_hard_sigmoid,),
     "Min": (_hard_sigmoid,),
-    "Max": (_hard_sigmoid,),
-    "Add": (match_layer_norm,),
+    "Max": (_hard_sigmoid, match_maximum),
+    "Add": (match_layer_norm, match_parts),
+    "Sub": (match_parts,),
+    "Where": (match_choice,),
 }
