@@ -121,6 +121,10 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto | bytes], str]] = {
     "extents that overflow": (lambda: _tensor_of([1 << 32, 1 << 32, 1 << 32]), "at most 4294967296 are served"),
     "negative extent": (lambda: _tensor_of([-1, 3, 3, 3]), "negative extent"),
     "too few bytes": (lambda: _tensor_of([8, 3, 3, 3], b"\0" * 16), "16 bytes for 864 bytes"),
+    "too few bytes of a large tensor": (
+        lambda: _tensor_of([200_000, 3, 3, 3], b"\0" * 16),
+        "the bytes of tensor 'w1' are not those of its elements",
+    ),
     "no bytes": (lambda: _tensor_of([8, 3, 3, 3]), "0 bytes for 864 bytes"),
     "computed constant": (_filled, "at most 4294967296 are served"),
     "functions without end": (lambda: _functions(2, circle=True), "calls itself"),

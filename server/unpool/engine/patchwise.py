@@ -26,6 +26,7 @@ from unpool.engine.fusing import Step, bounded, fused
 from unpool.engine.geometry import Geometry
 from unpool.engine.occluders import Occluded, Occluders, repeated
 from unpool.engine.parties import parties
+from unpool.engine.returning import give_back
 from unpool.engine.weights import Weights
 from unpool.graph.errors import PreconditionError
 from unpool.graph.model import Array, Node
@@ -130,6 +131,7 @@ class Occlusion:
             size = self._most(party)
             for first in range(0, len(party), size):
                 waiting.append(self._front(party[first : first + size]))
+                give_back()
                 yield None
                 # The rest of the graph takes positions of several parties at once: its weights are read once for all.
                 if self.tail is None or sum(len(w.numbers) for w in waiting) >= self.batch:

@@ -226,7 +226,10 @@ class Sessions:
         # Two threads may make sessions at once, and memory that one of them already reads must not be replaced.
         with self._lock:
             if name not in self._weights:
-                array = np.ascontiguousarray(tensor.numpy())
+                try:
+                    array = np.ascontiguousarray(tensor.numpy())
+                except ValueError as error:
+                    raise ModelError(f"the bytes of tensor '{name}' are not those of its elements") from error
                 self._arrays[name] = array  # ONNX Runtime reads this memory: it has to outlive the sessions
                 self._weights[name] = ort.OrtValue.ortvalue_from_numpy(array)
             return self._weights[name]
