@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
 import time
@@ -108,6 +109,8 @@ def test_a_model_whose_run_crashes_is_refused_and_the_next_is_examined(tmp_path:
         (tmp_path / f"{name}.onnx").write_bytes(network().SerializeToString())
     done = subprocess.run(
         [sys.executable, "-m", "tests.repository.test_trial", str(tmp_path)],
+        # A worker is forked, and carries what is put in place of the real run, only from a process of one thread.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -123,8 +126,6 @@ def test_a_model_whose_run_crashes_is_refused_and_the_next_is_examined(tmp_path:
 
 def _crashing(folder: Path) -> None:
     """Examinations whose run dies of a kernel's mistake, of an abort, and not at all; a line of JSON for each."""
-    import os
-
     from unpool.repository.admission import examination
 
     earnest = examination.attempt
