@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+WORKERS ?= 2
 ROOTS  := proto/unpool server/unpool client/unpool converters/unpool
 
 # ONNX Runtime's official builds report their use to Microsoft unless told not to.
@@ -32,8 +33,9 @@ $(STAMP): pyproject.toml constraints.txt tests/requirements-models.txt
 demo: install
 	$(BIN)/python -m demo $(ARGS)
 
+# A file of tests is run by one of the workers, so that what it prepares is prepared once; WORKERS=0 runs all in one process.
 test: install
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: install proto-check
 	$(BIN)/ruff check
