@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 BLOCKS = (
     "conv", "conv", "conv", "relu", "relu", "clip", "max", "max", "average",
     "bn", "lrn", "residual", "concat", "upsample", "scale", "pad",
+    "widen", "widen", "resize", "resize", "shuffle",
 )  # fmt: skip
 
 
@@ -134,6 +135,14 @@ def _grow(draw: st.DrawFn, net: Net, block: str) -> None:
         scales = net.weight(np.array([1, 1, 2, 2], np.float32))
         modes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         net.add("Resize", [net.current, "", scales], (channels, plane[0] * 2, plane[1] * 2), **modes)
+    elif block == "widen" and max(plane) < 24:
+        _widen(draw, net, channels, plane)
+    elif block == "resize" and max(plane) < 30:
+        _resize(draw, net, channels, plane)
+    elif block == "shuffle" and max(plane) < 30:
+        net.add("Conv", [net.current, net.normal(8, channels, 1, 1)], (8, *plane))
+        mode = draw(st.sampled_from(["DCR", "CRD"]))
+        net.add("DepthToSpace", [net.current], (2, plane[0] * 2, plane[1] * 2), blocksize=2, mode=mode)
     elif block == "scale":
         net.add("Mul", [net.current, net.weight(net.rng.normal(size=(channels, 1, 1)).astype(np.float32))])
     elif block == "pad":
@@ -179,3 +188,40 @@ def _window(draw: st.DrawFn, net: Net, block: str, channels: int, plane: Sequenc
         net.add(
             "AveragePool", [net.current], (channels, *shape), count_include_pad=include, ceil_mode=int(ceil), **common
         )
+
+
+def _widen(draw: st.DrawFn, net: Net, channels: int, plane: Sequence[int]) -> None:
+    """A transposed convolution: strides beyond its kernel, crops, dilations, groups and output padding among them."""
+    kernel = [draw(st.integers(1, 4)) for _ in range(2)]
+    strides = [draw(st.integers(1, 3)) for _ in range(2)]
+    dilations = [draw(st.integers(1, 2)) for _ in range(2)]
+    pads = [draw(st.integers(0, 2)) for _ in range(4)]
+    extra = [draw(st.integers(0, s - 1)) for s in strides]
+    shape = [
+        (n - 1) * s + (k - 1) * d + 1 + e - a - b
+        for n, k, s, d, e, a, b in zip(plane, kernel, strides, dilations, extra, pads[:2], pads[2:], strict=True)
+    ]
+    if min(shape) < 1:
+        return
+    groups = draw(st.sampled_from([g for g in (1, 2, channels) if channels % g == 0]))
+    each = draw(st.integers(1, 2))
+    inputs = [net.current, net.normal(channels, each, *kernel), net.normal(groups * each)]
+    net.add(
+        "ConvTranspose", inputs, (groups * each, *shape), group=groups, kernel_shape=kernel, strides=strides,
+        dilations=dilations, pads=pads, output_padding=extra,
+    )  # fmt: skip
+
+
+def _resize(draw: st.DrawFn, net: Net, channels: int, plane: Sequence[int]) -> None:
+    """Larger or smaller by broken scales, in every mode."""
+    scales = [draw(st.sampled_from([0.5, 0.75, 1.0, 1.5, 2.0, 3.0])) for _ in range(2)]
+    shape = [int(n * s) for n, s in zip(plane, scales, strict=True)]
+    if min(shape) < 1:
+        return
+    modes: dict[str, object] = {
+        "mode": draw(st.sampled_from(["nearest", "linear", "cubic"])),
+        "coordinate_transformation_mode": draw(st.sampled_from(["half_pixel", "align_corners", "asymmetric"])),
+    }
+    if modes["mode"] == "nearest":
+        modes["nearest_mode"] = draw(st.sampled_from(["floor", "ceil", "round_prefer_floor"]))
+    net.add("Resize", [net.current, "", net.weight(np.array([1, 1, *scales], np.float32))], (channels, *shape), **modes)

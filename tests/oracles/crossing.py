@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unpool.graph.intervals import AxisWindow, Broadcast, Intervals, Sliding
+from unpool.graph.intervals import AxisWindow, Broadcast, Intervals, Sliding, Transposed
 from unpool.graph.model import BATCH, CHANNEL, OTHER, Axis, AxisKind, Node, spatial
 from unpool.ops import Operand, Rule, backward, find
 from unpool.ops.base import AxisWindows
@@ -62,9 +62,9 @@ class BoxCrossing:
 
     def usable(self, window: AxisWindow | None) -> bool:
         """Whether boxes pass a window: the vector-Jacobian product runs the forward on them, so reads no neighbours."""
-        if isinstance(window, Sliding):
-            return self.exact or window == Sliding()
-        return isinstance(window, Broadcast)
+        if self.exact:
+            return window is not None
+        return window == Sliding() or isinstance(window, Broadcast)
 
     def local(self, index: int) -> bool:
         """Whether boxes may be kept along one axis: every input that has it has a window there that they pass."""
@@ -89,7 +89,7 @@ class BoxCrossing:
             else:
                 lower = np.array(self.origins[axis.index], dtype=np.int64)
                 inside = window.inputs_of(Intervals(lower, lower + self.sizes[axis.index]))
-                found[axis.index] = (inside.lower.tolist(), inside.size)
+                found[axis.index] = (inside.lower.tolist(), max(inside.size, 1))
         return found
 
     def constant(self, index: int) -> Tensor | None:
@@ -138,6 +138,20 @@ class BoxCrossing:
 
     def output_origins(self, spatial_index: int) -> Tensor:
         return torch.tensor(self.origins[spatial_index])
+
+    def input_origins(self, index: int, spatial_index: int) -> Tensor:
+        return torch.tensor(self.box(index)[spatial_index][0])
+
+    def align(self, index: int) -> None:
+        """Moves the boxes' ends to where a window that widens steps, so that equally many inputs belong to each."""
+        for i, known in enumerate(self.inputs):
+            window = self.windows(i).get(index) if known is not None and self.wanted[i] else None
+            if isinstance(window, Transposed):
+                stride, pad = window.sliding.stride, window.sliding.pad
+                lower = [(o + pad) // stride * stride - pad for o in self.origins[index]]
+                upper = [-((-o - self.sizes[index] - pad) // stride) * stride - pad for o in self.origins[index]]
+                self.origins = {**self.origins, index: lower}
+                self.sizes = {**self.sizes, index: max(u - o for u, o in zip(upper, lower, strict=True))}
 
     def trim(self, spatial_index: int) -> tuple[int, int]:
         if not self.trimming or self.inputs[0] is None:
@@ -222,6 +236,8 @@ def carry(at: BoxCrossing, signals: Sequence[Tensor | None], rule: Rule | None =
         if not at.local(index):
             at.origins = {**at.origins, index: [0] * at.units}
             at.sizes = {**at.sizes, index: extent}
+        elif any(at.origins[index]) or at.sizes[index] != extent:
+            at.align(index)
     boxed: list[Tensor | None] = []
     for s, known in zip(signals, at.outputs, strict=True):
         if s is None or known is None:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper
+import onnxruntime as ort
+from onnx import helper, numpy_helper
 from tests.oracles.recording import Recording
 
 Floats = npt.NDArray[np.float64]
@@ -278,10 +279,54 @@ def _pad(node: _Node, s: Floats) -> dict[int, Floats]:
     return {0: s[tuple(slice(None) if not i else slice(a, a + n) for i, (a, n) in enumerate(zip(pads, shape)))]}  # noqa: B905
 
 
-def _nearest(node: _Node, s: Floats) -> dict[int, Floats]:
+def _resize(node: _Node, s: Floats) -> dict[int, Floats]:
+    """Through the matrix that ONNX Runtime gives for one plane, a column for each place of it."""
     shape = node.shape(0)
-    split = [d for n, m in zip(shape[1:], s.shape[1:], strict=True) for d in (n, m // n)]
-    return {0: s.reshape(len(s), *split).sum(tuple(range(2, 2 * len(shape) - 1, 2)))}
+    places = int(np.prod(shape[2:]))
+    constants = {
+        name: node.recording.values[name] for name in node.proto.input[1:] if name and node.recording.values[name].size
+    }
+    inputs = [helper.make_tensor_value_info(node.proto.input[0], onnx.TensorProto.FLOAT, [places, 1, *shape[2:]])]
+    graph = helper.make_graph(
+        [node.proto],
+        "one",
+        inputs,
+        [helper.make_empty_tensor_value_info(node.proto.output[0])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=node.recording.model.opset_import, ir_version=8)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    basis = np.eye(places, dtype=np.float32).reshape(places, 1, *shape[2:])
+    (columns,) = session.run(None, {node.proto.input[0]: basis})
+    matrix = np.asarray(columns, np.float64).reshape(places, -1)
+    return {0: (s.reshape(*s.shape[:2], -1) @ matrix.T).reshape(*s.shape[:2], *shape[2:])}
+
+
+def _widening(node: _Node, s: Floats) -> dict[int, Floats]:
+    """A transposed convolution's transpose: every input reads the outputs that it was put into."""
+    w = node.input(1)
+    _, strides, pads, dilations = node.window(w.ndim - 2)
+    shape, kernel = node.shape(0), list(w.shape[2:])
+    groups = node.get("group", 1)
+    reach = [
+        (n - 1) * step + (k - 1) * d + 1 for n, step, k, d in zip(shape[2:], strides, kernel, dilations, strict=True)
+    ]
+    room = [max(r, m + a) for r, m, (a, _) in zip(reach, s.shape[2:], pads, strict=True)]
+    natural = np.zeros((*s.shape[:2], *room))
+    natural[(slice(None), slice(None), *(slice(a, a + m) for m, (a, _) in zip(s.shape[2:], pads, strict=True)))] = s
+    filters = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    total = np.zeros((len(s), groups, w.shape[0] // groups, int(np.prod(shape[2:]))))
+    for tap, places in _places(kernel, strides, dilations, shape[2:]):
+        read = natural[(slice(None), slice(None), *places)].reshape(len(s), groups, w.shape[1], -1)
+        total += filters[(slice(None), slice(None), slice(None), *tap)] @ read
+    return {0: total.reshape(len(s), *shape[1:])}
+
+
+def _to_space(node: _Node, s: Floats) -> dict[int, Floats]:
+    n, (_, c, h, w), b = len(s), node.shape(0), node.get("blocksize", 1)
+    blocks = s.reshape(n, c // b**2, h, b, w, b)
+    order = (0, 3, 5, 1, 2, 4) if node.get("mode", b"DCR") == b"DCR" else (0, 1, 3, 5, 2, 4)
+    return {0: blocks.transpose(order).reshape(n, c, h, w)}
 
 
 def _same(node: _Node, s: Floats) -> dict[int, Floats]:
@@ -293,5 +338,6 @@ _RULES: dict[str, Rule] = {
     "GlobalAveragePool": _mean, "ReduceMean": _mean, "Concat": _concat, "Add": _every_branch, "Sum": _every_branch,
     "Mul": _product, "BatchNormalization": _batch_norm, "LRN": _lrn, "Gemm": _gemm, "MatMul": _matmul,
     "Softmax": _softmax, "Reshape": _reshaped, "Flatten": _reshaped, "Squeeze": _reshaped, "Unsqueeze": _reshaped,
-    "Transpose": _transposed, "Pad": _pad, "Resize": _nearest, "Identity": _same, "Dropout": _same, "Cast": _same,
+    "Transpose": _transposed, "Pad": _pad, "Resize": _resize, "Identity": _same, "Dropout": _same, "Cast": _same,
+    "ConvTranspose": _widening, "DepthToSpace": _to_space,
 }  # fmt: skip

@@ -90,6 +90,9 @@ class Site:
     def output_origins(self, spatial_index: int) -> Tensor:
         return torch.from_numpy(self.outer[self.node.outputs[0]].origins[spatial_index])
 
+    def input_origins(self, index: int, spatial_index: int) -> Tensor:
+        return torch.from_numpy(self.inner[index].origins[spatial_index])
+
     def trim(self, spatial_index: int) -> tuple[int, int]:
         return self.trims.get(spatial_index, (0, 0))
 

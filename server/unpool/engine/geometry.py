@@ -119,7 +119,8 @@ class Geometry:
                 along[s] = window.inputs_of(box.intervals(s))
             else:
                 along[s] = Intervals(np.zeros(box.count, np.int64), np.ones(box.count, np.int64))
-        return Boxes({s: i.lower for s, i in along.items()}, {s: i.size for s, i in along.items()}, box.count)
+        # An output between two windows of a transposed convolution is computed from nothing: one row all the same.
+        return Boxes({s: i.lower for s, i in along.items()}, {s: max(i.size, 1) for s, i in along.items()}, box.count)
 
     def receptive_field(self, layer: str, to: str) -> tuple[Field, ...]:
         """The receptive field of a layer's units, one entry per spatial axis of ``to``.

@@ -19,7 +19,7 @@ from unpool.engine.plan import Route
 from unpool.engine.step import Step
 from unpool.engine.weights import Weights
 from unpool.graph.errors import PreconditionError
-from unpool.graph.intervals import POINTWISE, Broadcast, Sliding
+from unpool.graph.intervals import POINTWISE, Broadcast
 from unpool.ops import AxisWindows
 
 _TICK_SECONDS = 0.05
@@ -129,6 +129,7 @@ class Walker:
             outer = signal.boxes if outer is None else outer.union(signal.boxes)
         assert outer is not None
         widened = [s for s in plane if not outer.is_whole(plane, s) and not self._local(step, windows, s)]
+        outer = self._aligned(outer, windows, [s for s in plane if s not in widened and not outer.is_whole(plane, s)])
         # A box about as large as the plane saves nothing, and the plane has no border to mask.
         covered = math.prod(min(outer.sizes[s], n) / n for s, n in plane.items() if s not in widened)
         widened += [
@@ -152,19 +153,26 @@ class Walker:
         planes = {o: geometry.plane(o) for o in step.node.outputs if o in geometry.shapes}
         return {o: outer.on(plane, own) for o, own in planes.items()}, inner
 
+    def _aligned(self, outer: Boxes, windows: Sequence[AxisWindows], axes: Sequence[int]) -> Boxes:
+        """Boxes that begin at the same place of a step along some axes, so that their inputs' are of one size."""
+        origins, sizes = dict(outer.origins), dict(outer.sizes)
+        for s in axes:
+            found = outer.intervals(s)
+            for along in windows:
+                if s in along:
+                    found = along[s].aligned(found)
+            origins[s], sizes[s] = found.lower, found.size
+        return Boxes(origins, sizes, outer.count)
+
     def _windows(self, step: Step) -> Sequence[AxisWindows]:
         """The windows that a step can be crossed through on boxes; an axis without one takes the whole plane.
 
-        A vector-Jacobian product runs the forward on the box, which is right only where no neighbour is read; and
-        through windows that widen (transposed, resampled) boxes would not stay of one size.
+        A vector-Jacobian product runs the forward on the box, which is right only where no neighbour is read.
         """
-        found = []
-        for along in self.capture.geometry.windows(step.node):
-            usable = {s: w for s, w in along.items() if isinstance(w, Sliding | Broadcast)}
-            if not step.rule.exact:
-                usable = {s: w for s, w in usable.items() if w == POINTWISE or isinstance(w, Broadcast)}
-            found.append(usable)
-        return found
+        windows = self.capture.geometry.windows(step.node)
+        if step.rule.exact:
+            return windows
+        return [{s: w for s, w in along.items() if w == POINTWISE or isinstance(w, Broadcast)} for along in windows]
 
     def _local(self, step: Step, windows: Sequence[AxisWindows], index: int) -> bool:
         """Whether a step can be crossed on boxes along an axis."""

@@ -51,6 +51,10 @@ class AxisWindow:
         """The outputs that inputs [a, b) take part in, unclipped."""
         raise NotImplementedError
 
+    def aligned(self, outputs: Intervals) -> Intervals:
+        """Outputs around these such that equally many of them are computed alike, wherever they begin."""
+        return outputs
+
 
 @dataclass(frozen=True, slots=True)
 class Sliding(AxisWindow):
@@ -95,6 +99,13 @@ class Transposed(AxisWindow):
 
     def outputs_of(self, inputs: Intervals) -> Intervals:
         return self.sliding.inputs_of(inputs)
+
+    def aligned(self, outputs: Intervals) -> Intervals:
+        """From the first output of a step on, over whole steps."""
+        stride, pad = self.sliding.stride, self.sliding.pad
+        return Intervals(
+            (outputs.lower + pad) // stride * stride - pad, -((-outputs.upper - pad) // stride) * stride - pad
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,10 @@ class Crossing(Protocol):
         """Where each unit's box at output 0 begins along a spatial axis: int64 (units,), may be negative."""
         ...
 
+    def input_origins(self, index: int, spatial_index: int) -> Tensor:
+        """Where each unit's natural box at input ``index`` begins along a spatial axis: int64 (units,)."""
+        ...
+
     def trim(self, spatial_index: int) -> tuple[int, int]:
         """How much of input 0's natural box nobody needs at its beginning and end; a rule may leave it out."""
         ...

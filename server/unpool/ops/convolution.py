@@ -161,13 +161,25 @@ def conv_transpose_window(
     return [found, *({} for _ in inputs[1:])]
 
 
+def _surplus(at: Crossing, known: Geometry, axis: int) -> tuple[int, int]:
+    """What of the signal lies before the first input's window and behind the last's; where it is short, negative."""
+    index = paired(at.input_operand(0), at.output_operand(0), axis + 2)
+    window = known.window(axis)
+    # All boxes begin at the same place of a step: the first speaks for the others.
+    begin = int(at.output_origins(index)[0]) if index is not None else 0
+    first = int(at.input_origins(0, index)[0]) if index is not None else 0
+    low = first * window.stride - window.pad - begin
+    places, inputs = at.output_shape()[axis + 2], at.input_shape(0)[axis + 2]
+    return low, places - low - (inputs - 1) * window.stride - window.extent
+
+
 def _conv_transpose_adjoint(at: Crossing, signals: Signals) -> Signals:
     s, w = signals[0], at.constant(1)
     nothing = (None,) * len(at.node.inputs)
     if s is None or w is None:
         return nothing
     known = _node_transposed(at.node, at.input_operand(0).shape[2:], tuple(w.shape[2:]))
-    padded = cut(s, [(-b, -e) for b, e in zip(known.begins, known.ends, strict=True)])
+    padded = cut(s, [_surplus(at, known, axis) for axis in range(len(known.kernel))])
     back = _CONV[len(known.kernel)](padded, w, None, known.strides, 0, known.dilations, integer(at.node, "group", 1))
     return (back, *nothing[1:])
 

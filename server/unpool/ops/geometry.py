@@ -164,12 +164,12 @@ def excess(at: Crossing, geometry: Geometry) -> tuple[tuple[int, int], ...]:
 def cut(x: Tensor, amounts: Sequence[tuple[int, int]]) -> Tensor:
     """Leaves out (low, high) places of the last axes; negative amounts append zeros."""
     first = x.ndim - len(amounts)
+    # Zeros first: more may be left out at one end than there is before they are appended at the other.
+    x = pad(x, tuple(max(-low, 0) for low, _ in amounts), tuple(max(-high, 0) for _, high in amounts))
     for i, (low, high) in enumerate(amounts):
-        if low or high:
+        if low > 0 or high > 0:
             begin, end = max(low, 0), x.shape[first + i] - max(high, 0)
             x = x.narrow(first + i, begin, end - begin)
-    if any(low < 0 or high < 0 for low, high in amounts):
-        x = pad(x, tuple(max(-low, 0) for low, _ in amounts), tuple(max(-high, 0) for _, high in amounts))
     return x
 
 

@@ -69,6 +69,9 @@ class _Dequantised:
     def output_origins(self, spatial_index: int) -> Tensor:
         return self.at.output_origins(spatial_index)
 
+    def input_origins(self, index: int, spatial_index: int) -> Tensor:
+        return self.at.input_origins(self.places[index], spatial_index)
+
     def trim(self, spatial_index: int) -> tuple[int, int]:
         return self.at.trim(spatial_index)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unpool.graph.intervals import AxisWindow, Intervals
-from unpool.graph.model import Node
+from unpool.graph.model import AxisKind, Node
 from unpool.ops.base import AxisWindows, Crossing, Operand, Rule, Signals, operator, pointwise
 from unpool.ops.geometry import paired
 
@@ -252,8 +252,39 @@ def resize_window(
         if index is not None:
             used = matrix != 0
             first, last = used.argmax(1), matrix.shape[1] - 1 - used[:, ::-1].argmax(1)
+            if (np.diff(first) < 0).any() or (np.diff(last) < 0).any():
+                continue  # a region that is turned over, or leaves the plane
             found[index] = Resampled(tuple(int(i) for i in first), tuple(int(i) for i in last))
     return [found, *nothing]
+
+
+def _back(at: Crossing, s: Tensor, axis: int, matrix: Floats) -> Tensor:
+    """The transpose of a matrix (out, in) along one axis, every unit with the part that lies on its own boxes."""
+    source, result = at.input_operand(0), at.output_operand()
+    index = paired(source, result, axis)
+    if index is None:
+        return _apply(s, axis, np.ascontiguousarray(matrix.T))
+    outputs, inputs = at.output_origins(index).numpy(), at.input_origins(0, index).numpy()
+    rows = outputs[:, None] + np.arange(at.output_shape()[axis])
+    columns = inputs[:, None] + np.arange(at.input_shape(0)[axis])
+    if (rows == rows[0]).all() and (columns == columns[0]).all():
+        return _apply(s, axis, np.ascontiguousarray(_taken(matrix, rows[:1], columns[:1])[0].T))
+    batch = next(i for i, label in enumerate(result.axes) if label.kind is AxisKind.BATCH)
+    parts = torch.from_numpy(_taken(matrix, rows, columns)).to(s.device, s.dtype)
+    moved = s.movedim((batch, axis), (0, -1))
+    mixed = moved.flatten(1, -2) @ parts
+    return mixed.reshape(*moved.shape[:-1], -1).movedim((0, -1), (batch, axis))
+
+
+def _taken(matrix: Floats, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Floats:
+    """Parts of a matrix, (units, rows, columns); zero outside of it."""
+    inside = ((rows >= 0) & (rows < matrix.shape[0]))[:, :, None] & ((columns >= 0) & (columns < matrix.shape[1]))[
+        :, None
+    ]
+    clipped = matrix[
+        np.clip(rows, 0, matrix.shape[0] - 1)[:, :, None], np.clip(columns, 0, matrix.shape[1] - 1)[:, None]
+    ]
+    return np.where(inside, clipped, 0.0)
 
 
 def _resize_adjoint(at: Crossing, signals: Signals) -> Signals:
@@ -264,7 +295,7 @@ def _resize_adjoint(at: Crossing, signals: Signals) -> Signals:
     constants = [at.constant(i) if at.node.inputs[i] else None for i in range(1, len(at.node.inputs))]
     known = [None if c is None else c.cpu().numpy() for c in constants]
     for axis, matrix in _matrices(at.node, at.input_operand(0).shape, known).items():
-        s = _apply(s, axis, np.ascontiguousarray(matrix.T))
+        s = _back(at, s, axis, matrix)
     return (s, *nothing)
 
 
