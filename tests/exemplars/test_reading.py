@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import fsspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -109,6 +110,20 @@ def test_several_places_of_an_image_are_the_strongest_of_all(small: Entry, tmp_p
     ]
     assert ranked(index.exemplars("r2")) == expected
     assert any(a[2] == b[2] for a, b in pairwise(expected) if a[0] == b[0])
+
+
+def test_pandas_reads_an_index_as_it_lies(small: Entry, tmp_path: Path) -> None:
+    uri = str(folder(tmp_path / "pictures", crops(8, 40)))
+    index, _ = scanned(small, uri, tmp_path / "index", Roots(unrestricted=True))
+    where = tmp_path / "index" / index.folder
+    frame = pd.read_parquet(where / "exemplars.parquet").sort_values(["channel", "place"])
+    found = [(r.channel, r.place, r.image, tuple(r.position), r.rank_value) for r in frame.itertuples()]
+    assert found == ranked(index.exemplars("r2"))
+    channels = pd.read_parquet(where / "channels.parquet").set_index("channel")
+    expected = {s.channel: (s.firing_rate, s.dead) for s in index.statistics("r2")}
+    assert {c: (row.firing_rate, row.dead) for c, row in channels.iterrows()} == expected
+    skipped = pd.read_parquet(where / "skipped.parquet")
+    assert list(skipped["key"]) == [s.key for s in index.skipped()] != []
 
 
 def test_duckdb_reads_an_index_as_it_lies(small: Entry, tmp_path: Path) -> None:
