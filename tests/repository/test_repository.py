@@ -100,15 +100,26 @@ def test_a_broken_file_is_not_read_again_until_it_changes(tmp_path: Path) -> Non
         assert entry.engine.model.graph.outputs == ("scores",)
 
 
-def test_what_a_library_raises_makes_one_model_unavailable(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("deep inside"), "for a reason that is not foreseen; the server's log has more"),
+        (OSError(28, "No space left on device"), "cannot be loaded: No space left on device"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_what_a_library_raises_makes_one_model_unavailable(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception, words: str
+) -> None:
     put(tmp_path, "net", network())
 
     def opener(source: Source) -> Entry:
-        raise RuntimeError("deep inside")
+        raise error
 
     found = Repository(tmp_path, opener=opener)
-    with pytest.raises(ModelError, match="RuntimeError: deep inside"), found.lend("net"):
+    with pytest.raises(ModelError, match=words), found.lend("net"):
         pass
+    assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [error]
     assert found.list()[0].versions[0].state is State.UNAVAILABLE
 
 

@@ -208,7 +208,7 @@ class Repository:
         except Exception as error:
             # Whatever a broken file makes the libraries raise concerns this model alone.
             known = isinstance(error, UnpoolError)
-            slot.fault = str(error) if known else f"cannot be loaded: {type(error).__name__}: {str(error)[:500]}"
+            slot.fault = str(error) if known else _unforeseen(error)
             slot.node = error.node if isinstance(error, ModelError) else None
             # What is not the file's own fault, such as want of memory, may pass.
             passing = not known or (isinstance(error, RefusedError) and error.passing)
@@ -288,3 +288,12 @@ def _unload(slot: _Slot) -> None:
     entry, slot.entry = slot.entry, None
     if entry is not None:
         entry.engine.close()
+
+
+def _unforeseen(error: Exception) -> str:
+    """Why a model that was examined cannot be loaded all the same; the words of libraries are for the log."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be loaded: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "cannot be loaded: there is not enough memory for it now"
+    return "cannot be loaded, for a reason that is not foreseen; the server's log has more"
