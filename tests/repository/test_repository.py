@@ -123,6 +123,37 @@ def test_what_a_library_raises_makes_one_model_unavailable(
     assert found.list()[0].versions[0].state is State.UNAVAILABLE
 
 
+def test_few_load_at_once_and_who_asks_for_a_loaded_model_does_not_wait(tmp_path: Path) -> None:
+    for name in ("loaded", "a", "b", "c", "d"):
+        put(tmp_path, name, network())
+    gate, opening, most = threading.Event(), [], []
+
+    def opener(source: Source) -> Entry:
+        if source.name != "loaded":
+            opening.append(source.name)
+            most.append(len(opening))
+            assert gate.wait(20)
+            opening.remove(source.name)
+        return open_entry(source, CPU)
+
+    found = Repository(tmp_path, RepositorySettings(loads=2), opener=opener)
+    with found.lend("loaded"):
+        pass
+
+    def borrow(name: str) -> str:
+        with found.lend(name) as entry:
+            return entry.name
+
+    with ThreadPoolExecutor(4) as pool:
+        slow = [pool.submit(borrow, name) for name in "abcd"]
+        while len(opening) < 2:
+            time.sleep(0.005)
+        assert borrow("loaded") == "loaded"
+        gate.set()
+        assert [s.result() for s in slow] == list("abcd")
+    assert max(most) == 2
+
+
 def test_a_changed_file_is_noticed_and_who_has_the_old_model_keeps_it(tmp_path: Path) -> None:
     folder = put(tmp_path, "net", network(1))
     found = repository(tmp_path)

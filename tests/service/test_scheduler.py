@@ -249,6 +249,31 @@ async def test_aside_gives_results_and_errors_and_does_not_keep_the_thread_busy_
     scheduler.close()
 
 
+async def test_nobody_waits_behind_requests_whose_models_load_slowly() -> None:
+    scheduler, log = Scheduler(SchedulerSettings(admitted=8)), Log()
+    gate, waiting = threading.Event(), []
+
+    async def slow(name: str) -> list[int]:
+        def work() -> Pieces[int]:
+            waiting.append(name)
+            assert gate.wait(20)
+            return log.count(name, 1)
+
+        async with scheduler.submit(work) as results:
+            return [i async for i in results]
+
+    held = [asyncio.create_task(slow(f"slow {i}")) for i in range(7)]
+    await until(lambda: len(waiting) == 7)
+    async with scheduler.submit(lambda: log.count("quick", 2)) as results:
+        assert [i async for i in results] == [0, 1]
+    assert await scheduler.aside.call(lambda: "listed") == "listed"
+    assert log.turns == ["quick", "quick"]
+    gate.set()
+    assert await asyncio.gather(*held) == [[0]] * 7
+    await scheduler.idle()
+    assert scheduler.close()
+
+
 async def test_others_go_on_while_a_step_is_done_aside() -> None:
     scheduler, log = Scheduler(), Log()
     begun, gate = threading.Event(), threading.Event()

@@ -58,10 +58,12 @@ class RepositorySettings:
     Attributes:
         max_models: the most versions that stay loaded while nobody uses them.
         max_bytes: the most bytes of weights that stay loaded while nobody uses them; ``None`` is no limit.
+        loads: the most versions that are loaded at once; who asks about others that are not loaded waits.
     """
 
     max_models: int = 8
     max_bytes: int | None = None
+    loads: int = 2
 
 
 @dataclass(eq=False)
@@ -105,6 +107,7 @@ class Repository:
         self._settings = settings or RepositorySettings()
         self._open = opener or partial(open_entry, settings=engine_settings or EngineSettings(), examiner=examiner)
         self._lock = threading.Lock()
+        self._loads = threading.BoundedSemaphore(self._settings.loads)
         self._slots: dict[tuple[str, int], _Slot] = {}
         next(scan(root), None)
 
@@ -204,7 +207,8 @@ class Repository:
         begin = time.perf_counter()
         about = {"model": source.name, "version": source.version}
         try:
-            entry = self._open(source)
+            with self._loads:
+                entry = self._open(source)
         except Exception as error:
             # Whatever a broken file makes the libraries raise concerns this model alone.
             known = isinstance(error, UnpoolError)

@@ -1,4 +1,4 @@
-"""A few threads for what is no bounded piece of work: loading, decoding, listing."""
+"""Threads for what is no bounded piece of work: loading, decoding, listing."""
 
 from __future__ import annotations
 
@@ -15,23 +15,29 @@ T = TypeVar("T")
 
 
 class Aside:
-    """A small pool. Its threads never keep the process alive, unlike those of ``concurrent.futures``.
+    """A pool that grows. Its threads never keep the process alive, unlike those of ``concurrent.futures``.
 
     Args:
-        threads: how many.
+        threads: how many at the most; as many as may wait for slow models at once, so that nobody waits for them who
+            asks about another.
     """
 
     def __init__(self, threads: int) -> None:
+        self._most = threads
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"unpool-aside-{i}", daemon=True) for i in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._in_hand = 0
 
     def put(self, task: Callable[[], None]) -> None:
         """Queues a task that handles its own errors."""
-        self._tasks.put(task)
+        with self._lock:
+            self._in_hand += 1
+            self._tasks.put(task)
+            if self._in_hand > len(self._threads) < self._most:
+                name = f"unpool-aside-{len(self._threads)}"
+                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+                self._threads[-1].start()
 
     async def call(self, function: Callable[[], T]) -> T:
         """Runs a function and waits for what it returns or raises."""
@@ -61,12 +67,15 @@ class Aside:
 
     def close(self, timeout: float) -> bool:
         """Ends the threads after the task in hand; ``False`` where one has not ended in time."""
-        for _ in self._threads:
+        with self._lock:
+            threads = list(self._threads)
+            self._most = len(threads)
+        for _ in threads:
             self._tasks.put(None)
         until = time.monotonic() + timeout
-        for thread in self._threads:
+        for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in threads)
 
     def _work(self) -> None:
         while self._run_next():
@@ -81,4 +90,7 @@ class Aside:
             task()
         except Exception:
             _log.exception("a task failed aside")
+        finally:
+            with self._lock:
+                self._in_hand -= 1
         return True

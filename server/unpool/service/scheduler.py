@@ -23,6 +23,8 @@ from unpool.service.aside import Aside
 from unpool.service.elsewhere import Elsewhere
 
 _log = logging.getLogger(__name__)
+_LISTING = 4
+"""Threads beside those of admitted requests: for lists and descriptions, which nobody has to be admitted for."""
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -136,7 +138,7 @@ class Scheduler:
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self.aside = Aside(threads=4)
+        self.aside = Aside(self._settings.admitted + _LISTING)
         self._thread = threading.Thread(target=self._work, name="unpool-worker", daemon=True)
         self._thread.start()
 
