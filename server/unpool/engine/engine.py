@@ -155,9 +155,9 @@ class Engine:
             raise InvalidArgumentError("tensor", f"input '{name}' holds NaN or infinity")
 
     def images(self, feeds: Feeds) -> int:
-        """How many images are fed at once."""
-        batch = self.model.graph.values[feeds.of].batch_axis
-        return 1 if batch is None else feeds.arrays[feeds.of].shape[batch]
+        """How many images are fed at once: what is looked at may be common to all of them, as a graph of atoms is."""
+        axes = {name: self.model.graph.values[name].batch_axis for name in self.model.graph.inputs}
+        return max((feeds.arrays[name].shape[axis] for name, axis in axes.items() if axis is not None), default=1)
 
     def run(self, feeds: Feeds, names: Sequence[str] | None = None) -> dict[str, Array]:
         """A plain forward run.
