@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from tests.graph.builders import run, text_model
+from tests.graph.builders import labels, run, text_model
 
-from unpool.graph import load
+from unpool.graph import decide, load, undecided
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {"w": RNG.normal(size=(4, 3, 3, 3)).astype(np.float32), "v": RNG.normal(size=(4, 3, 1, 1)).astype(np.float32)}
@@ -123,3 +123,53 @@ def test_weights_of_a_branch_come_along_under_a_free_name() -> None:
     first, second = run(model, {"x": X})
     np.testing.assert_allclose(first, 2 * X)
     np.testing.assert_allclose(second, 5 * X)
+
+
+def test_what_an_input_decides_is_copied_not_changed() -> None:
+    source = text_model(
+        f"agraph (float[n,3,8,8] x, bool cond) => (float[n,4,8,8] y, float[n,4,8,8] p) {{ {BRANCHES} }}", WEIGHTS
+    )
+    model = load(source)
+    before = [node.op_type for node in model.graph.nodes]
+    assert undecided(model) == ("cond",)
+    for taken, kept in ((True, "k"), (False, "r")):
+        decided = decide(model, {"cond": taken})
+        assert undecided(decided) == ()
+        assert kept in decided.graph.values or kept in decided.graph.constants
+        assert (decided.graph.inputs, list(decided.graph.outputs)) == (model.graph.inputs, ["y", "p"])
+        feeds = {"x": X, "cond": np.array(taken)}
+        for expected, found in zip(run(source, feeds), run(decided, feeds), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert [node.op_type for node in model.graph.nodes] == before
+    assert undecided(model) == ("cond",)
+
+
+def test_names_within_a_branch_survive_where_nothing_else_has_them() -> None:
+    source = text_model(
+        f"agraph (float[n,3,8,8] x, bool cond) => (float[n,4,8,8] y, float[n,4,8,8] p) {{ {BRANCHES} }}", WEIGHTS
+    )
+    decided = decide(load(source), {"cond": False})
+    # Only the branch's own `y` would have met another tensor's; `c` stands in the branch that is gone as well.
+    assert {"c", "r"} <= set(decided.graph.values)
+
+
+def test_axes_that_only_branches_read_are_labelled_as_all_of_them_say() -> None:
+    source = text_model(
+        f"agraph (float[n,3,8,8] x, bool cond) => (float[n,4,8,8] y, float[n,4,8,8] p) {{ {BRANCHES} }}", WEIGHTS
+    )
+    assert labels(load(source), "x") == "b c s0 s1"
+    assert labels(load(source), "y") == "b c s0 s1"
+    apart = text_model(
+        """agraph (float[1,8,8,8] x, bool cond) => (float[1,8,8,8] y) {
+            y = If <
+                then_branch = a () => (float[1,8,8,8] t) { t = Conv (x, k) },
+                else_branch = b () => (float[1,8,8,8] t) {
+                    turned = Transpose <perm = [0, 3, 1, 2]> (x)
+                    c = Conv (turned, k)
+                    t = Transpose <perm = [0, 2, 3, 1]> (c)
+                }
+            > (cond)
+        }""",
+        {"k": RNG.normal(size=(8, 8, 1, 1)).astype(np.float32)},
+    )
+    assert labels(load(apart), "x") == "b o o o"

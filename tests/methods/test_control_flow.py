@@ -1,4 +1,4 @@
-"""If, Loop and Scan that only a run can decide: all around them works, and they are refused by name."""
+"""If, Loop and Scan that only a run can decide: all around them works, and loops are refused by name."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ def test_what_lies_before_it_is_projected(inside: str) -> None:
     np.testing.assert_allclose(pictured(found, header), x.grad[0].numpy(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("inside", INSIDES)
+@pytest.mark.parametrize("inside", ["Loop", "Scan"])
 def test_what_lies_behind_it_is_refused_in_a_sentence_that_names_it(inside: str) -> None:
     engine = engine_of(network(inside))
     with pytest.raises(PreconditionError, match=rf"cannot cross {inside} node .* 'to': .*'z'$") as caught:

@@ -12,6 +12,7 @@ import torch
 
 from unpool.engine.binding import bind
 from unpool.engine.boxes import Ints
+from unpool.engine.branching import Branches
 from unpool.engine.captures import Capture, CaptureStore, dense, sign
 from unpool.engine.cutting import Split, split
 from unpool.engine.devices import Device, resolve
@@ -63,16 +64,31 @@ class Engine:
 
     Threads may share it: sessions, captures and weights are made under locks. Torch's thread count is set for the whole
     process.
+
+    Args:
+        model: what is run.
+        settings: limits.
+        captures: where captures are kept, of a budget that several engines share.
+        scope: tells this engine's captures there from those of others.
     """
 
-    def __init__(self, model: Model, settings: EngineSettings | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        settings: EngineSettings | None = None,
+        *,
+        captures: CaptureStore | None = None,
+        scope: str = "",
+    ) -> None:
         self.model = model
         self.settings = settings or EngineSettings()
         self._device: Device = resolve(self.settings.device)
         torch.set_num_threads(self.settings.thread_count)
         self.weights = Weights(model.graph, self._device.torch)
         self._forward = Forward(model, self._device, self.settings)
-        self._captures = CaptureStore(self.settings.capture_bytes)
+        self._captures = captures or CaptureStore(self.settings.capture_bytes)
+        self._scope = scope
+        self._branches = Branches(model, self._deciding)
         self._geometries: Recent[tuple[tuple[str, tuple[int, ...]], ...], Geometry] = Recent(_GEOMETRIES)
         self._routes: Recent[tuple[frozenset[str], frozenset[str], Policy], Route] = Recent(_ROUTES)
         self._pools: dict[str, Node] = {n.name: n for n in model.graph.nodes if n.op_type == "MaxPool"}
@@ -92,6 +108,7 @@ class Engine:
 
     def close(self) -> None:
         """Lets go of sessions, weights and captures."""
+        self._branches.close()
         self._forward.close()
         self._captures.clear()
         self.weights.clear()
@@ -138,9 +155,9 @@ class Engine:
             raise InvalidArgumentError("tensor", f"input '{name}' holds NaN or infinity")
 
     def images(self, feeds: Feeds) -> int:
-        """How many images are fed at once."""
-        batch = self.model.graph.values[feeds.of].batch_axis
-        return 1 if batch is None else feeds.arrays[feeds.of].shape[batch]
+        """How many images are fed at once: what is looked at may be common to all of them, as a graph of atoms is."""
+        axes = {name: self.model.graph.values[name].batch_axis for name in self.model.graph.inputs}
+        return max((feeds.arrays[name].shape[axis] for name, axis in axes.items() if axis is not None), default=1)
 
     def run(self, feeds: Feeds, names: Sequence[str] | None = None) -> dict[str, Array]:
         """A plain forward run.
@@ -187,6 +204,37 @@ class Engine:
             if self._batch_proven is None:
                 self._batch_proven = batches_hold(self.model.graph, self.run, feeds)
             return self._batch_proven
+
+    # -- branches -----------------------------------------------------------------------------------------------------
+
+    def taken(self, feeds: Feeds, *, changing: str | None = None) -> Engine:
+        """The model with the branches of its Ifs that these inputs take, as an engine; this one where there are none.
+
+        The conditions are run for on every call, so that the answer holds for these inputs and for no others. An If
+        within a branch is decided once the branch is known.
+
+        Args:
+            feeds: the inputs.
+            changing: an input that is yet to be changed, as by occlusion: an If whose condition is computed from it
+                stays undecided.
+
+        Raises:
+            InvalidArgumentError: inputs that the model does not take.
+            PreconditionError: a branch that cannot be served; the message says what decided it.
+        """
+        conditions = self._branches.conditions(changing)
+        if not conditions:
+            return self
+        self.check(feeds)
+        found = self._forward.run(Plan(frozenset(conditions)), feeds)
+        return self._branches.taken({name: found[name] for name in conditions}).taken(feeds, changing=changing)
+
+    def ways(self) -> tuple[Engine, ...]:
+        """The ways through the branches of the model's Ifs, each as an engine; none where no If is left to decide."""
+        return self._branches.ways()
+
+    def _deciding(self, model: Model, words: str) -> Engine:
+        return Engine(model, self.settings, captures=self._captures, scope=f"{self._scope}{words}; ")
 
     # -- geometry -----------------------------------------------------------------------------------------------------
 
@@ -278,7 +326,7 @@ class Engine:
             if wanted.plan is not None:
                 self._admit(wanted.plan, found.geometry)
                 self._fill(found, feeds, wanted)
-            self._captures.put(feeds.digest, found)
+            self._captures.put(self._scope + feeds.digest, found)
             return found
 
     def opening(self, feeds: Feeds, route: Route, also: Iterable[str] = ()) -> Iterator[None]:
@@ -298,7 +346,7 @@ class Engine:
     ) -> tuple[Capture, _Wanted]:
         """The capture of an input as far as there is one, and what it lacks."""
         graph = self.model.graph
-        found = self._captures.get(feeds.digest)
+        found = self._captures.get(self._scope + feeds.digest)
         if found is None:
             found = Capture(self.geometry(feeds), self.images(feeds))
         missing = {v for v in values if v not in found.values}

@@ -74,6 +74,8 @@ def work(node: Node, geometry: Geometry) -> Work:
     shape = geometry.shapes.get(name, ())
     places = math.prod(geometry.plane(name).values()) if name in geometry.shapes else 1
     elements = math.prod(shape)
+    if not places:  # an empty tensor
+        return Work(0.0, 0.0, "dense", 0)
     weight = geometry.graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
     if node.op_type in ("Conv", "ConvTranspose") and weight is not None:
         filters = weight.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, ValuesView
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -23,6 +23,14 @@ class Recent(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def values(self) -> ValuesView[V]:
+        """Everything that is kept, the least recently used first."""
+        return self._kept.values()
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._kept.clear()
 
     def find(self, key: K, make: Callable[[], V]) -> V:
         """The answer kept under ``key``; made, and kept, where there is none."""

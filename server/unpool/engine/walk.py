@@ -131,7 +131,7 @@ class Walker:
         widened = [s for s in plane if not outer.is_whole(plane, s) and not self._local(step, windows, s)]
         outer = self._aligned(outer, windows, [s for s in plane if s not in widened and not outer.is_whole(plane, s)])
         # A box about as large as the plane saves nothing, and the plane has no border to mask.
-        covered = math.prod(min(outer.sizes[s], n) / n for s, n in plane.items() if s not in widened)
+        covered = math.prod(min(outer.sizes[s], n) / max(n, 1) for s, n in plane.items() if s not in widened)
         widened += [
             s
             for s in plane
@@ -268,7 +268,7 @@ class Walker:
         except (NotImplementedError, TypeError) as error:  # an attribute or a mode that no forward here knows
             raise PreconditionError(f"the signal cannot cross {node}: {error}", node=node.name) from error
         for i, (name, wanted, result) in enumerate(zip(node.inputs, step.wanted, results, strict=True)):
-            if not wanted or result is None:
+            if not wanted or result is None or 0 in geometry.shapes[name]:  # no signal comes to an empty tensor
                 continue
             sources = [k for k, s in enumerate(signals) if s is not None and _share(s, result)]
             lent = any(not self._alike(node.outputs[k], outer[node.outputs[k]], name, inner[i]) for k in sources)

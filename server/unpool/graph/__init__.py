@@ -1,7 +1,8 @@
 """What a model IS: read from ONNX, normalised (one pass per file), axes labelled, layers named, intervals computed."""
 
+from unpool.graph.deciding import decide, undecided
 from unpool.graph.layers import Layer, Layers
-from unpool.graph.loading import Model, load
+from unpool.graph.loading import load
 from unpool.graph.model import (
     BATCH,
     CHANNEL,
@@ -15,9 +16,13 @@ from unpool.graph.model import (
     Value,
     spatial,
 )
+from unpool.graph.normalising import Model, Way
 
 __all__ = [
     "load",
+    "decide",
+    "undecided",
+    "Way",
     "Model",
     "Layer",
     "Layers",

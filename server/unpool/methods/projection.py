@@ -73,6 +73,7 @@ def project(
         PreconditionError: the layer is not computed from the sink, or a node on the way cannot be crossed.
     """
     engine.check(feeds)
+    engine = engine.taken(feeds)
     if (images := engine.images(feeds)) != 1:
         raise InvalidArgumentError("tensor", f"a projection takes one image at a time, not {images}")
     layer = engine.model.layers.find(request.layer)
@@ -104,6 +105,7 @@ def project_across(
         NotFoundError: unknown layer or tensor.
         PreconditionError: the layer is not computed from the sink, or a node on the way cannot be crossed.
     """
+    engine = engine.taken(feeds)
     layer = engine.model.layers.find(request.layer)
     to = engine.resolve(request.to, feeds.of)
     route = engine.route([layer.name], [to], request.policy)

@@ -104,6 +104,26 @@ def _report_lines(report: _Object) -> Iterator[str]:
     yield f"  {report['layers']} layers, {report['nodes']} nodes; batch {report['batch']}"
     for policy in cast("Sequence[_Object]", report["policies"]):
         yield from _policy_lines(policy, str(report["looked_at"]))
+    # Ifs within branches make many ways, which often differ in nothing that is told here.
+    yield from dict.fromkeys(
+        line for branch in cast("Sequence[_Object]", report["branches"]) for line in _branch_lines(branch)
+    )
+
+
+def _branch_lines(branch: _Object) -> Iterator[str]:
+    conditions = list(cast("Mapping[str, bool]", branch["conditions"]).items())
+    first = cast("int", branch["first"])
+    where = ", ".join(f"'{name}' is {str(value).lower()}" for name, value in conditions[:first])
+    within = f", and {len(conditions) - first} within" if len(conditions) > first else ""
+    if branch["reason"]:
+        yield f"  where {where}{within}: this branch cannot be served: {branch['reason']}"
+        return
+    stops = {
+        _groups(cast("Sequence[_Object]", policy["stops"]), names=True)
+        for policy in cast("Sequence[_Object]", branch["policies"])
+    }
+    stopped = f"; a signal is stopped by: {', '.join(sorted(stops))}" if any(stops) else ""
+    yield f"  where {where}{within}: {branch['layers']} layers, {branch['nodes']} nodes{stopped}"
 
 
 def _tensor(tensor: _Object) -> str:

@@ -39,20 +39,20 @@ class ModelHandlers:
             return ModelAnswer(entry, _warnings(entry, parity), parity)
 
     def list_layers(self, question: LayersQuestion) -> LayersPage:
-        """A page of a model's layers, in topological order."""
+        """A page of a model's layers, in topological order; behind them the layers of its branches."""
         with self._repository.lend(question.model.name, question.model.version) as entry:
             engine = entry.engine
             of = _looked_at(entry, question.of)
             scope: list[str | int] = [entry.name, entry.version, engine.model.digest[:16], of]
             begin = _begin(question.page_token, scope)
-            layers = engine.model.layers
-            more = _more_aliases(layers)
+            layers = _layers(engine)
             known = self._described.setdefault(engine, {})
             page = []
-            for layer in layers[begin : begin + question.page_size]:
+            for inner, layer in layers[begin : begin + question.page_size]:
                 key = (layer.name, of)
                 if key not in known:
-                    known[key] = _described(engine, layer, of, tuple(more.get(layer.name, ())))
+                    more = _more_aliases(inner.model.layers)
+                    known[key] = _described(inner, layer, of, tuple(more.get(layer.name, ())))
                 page.append(known[key])
             end = begin + len(page)
             token = _token(end, scope) if page and end < len(layers) else ""
@@ -74,6 +74,15 @@ def _warnings(entry: Entry, parity: Parity | None) -> tuple[str, ...]:
     if parity is not None and parity.outputs and not parity.holds:
         found.append(f"{parity}: projections may be of another function than the scores")
     return tuple(found)
+
+
+def _layers(engine: Engine) -> list[tuple[Engine, Layer]]:
+    """The layers of a model, and behind them those of its branches, each with an engine that has it."""
+    found = {layer.name: (engine, layer) for layer in engine.model.layers}
+    for inner in engine.ways():
+        for layer in inner.model.layers:
+            found.setdefault(layer.name, (inner, layer))
+    return list(found.values())
 
 
 def _looked_at(entry: Entry, of: str | None) -> str:

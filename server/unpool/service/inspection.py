@@ -40,7 +40,7 @@ from unpool.service.questions import (
     Shown,
 )
 from unpool.service.scheduler import Pieces
-from unpool.service.showing import Seen, of_example, see
+from unpool.service.showing import Seen, of_example, see, taking
 from unpool.service.software import software
 
 T = TypeVar("T")
@@ -87,7 +87,8 @@ class InspectionHandlers:
         """What hiding parts costs: for each example a header, the map's projection if asked for, tiles coarse first."""
 
         def answer(entry: Entry) -> Iterator[OccludeHeader | MapProjection | OcclusionTile | None]:
-            return occluded(entry, self._examples(entry, question.examples), question, _provenance)
+            examples = [taking(entry, seen, changing=True) for seen in self._examples(entry, question.examples)]
+            return occluded(examples, question, _provenance)
 
         return self._lent(question.model, answer)
 
@@ -103,7 +104,7 @@ class InspectionHandlers:
     def _held(
         self, model: ModelQuestion, shown: Shown, answer: Callable[[Entry, Seen], Iterator[T | None]]
     ) -> Pieces[T]:
-        return self._lent(model, lambda entry: answer(entry, see(entry, shown, pixels=self._pixels)))
+        return self._lent(model, lambda entry: answer(*taking(entry, see(entry, shown, pixels=self._pixels))))
 
     def _lent(self, model: ModelQuestion, answer: Callable[[Entry], Iterator[T | None]]) -> Pieces[T]:
         with ExitStack() as stack:

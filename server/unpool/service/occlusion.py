@@ -99,9 +99,14 @@ class MapProjection:
 
 
 def occluded(
-    entry: Entry, examples: Sequence[Seen], question: OccludeQuestion, provenance: Callable[[Entry, Seen], Provenance]
+    examples: Sequence[tuple[Entry, Seen]], question: OccludeQuestion, provenance: Callable[[Entry, Seen], Provenance]
 ) -> Iterator[OccludeHeader | MapProjection | OcclusionTile | None]:
     """The pieces of an answer, example by example: what is kept of one is freed before the next.
+
+    Args:
+        examples: each with the model; which of its branches it takes depends on the example.
+        question: what is asked of all of them.
+        provenance: how an answer says what it was made of.
 
     Raises:
         InvalidArgumentError: what cannot be asked of any one of them, before work on the first.
@@ -114,8 +119,8 @@ def occluded(
             "request; ask for fewer at once"
         )
     request = replace(question.request, budget=share)
-    overall = sum(_positions(entry, seen, request, len(examples)) for seen in examples)
-    for i, seen in enumerate(examples):
+    overall = sum(_positions(entry, seen, request, len(examples)) for entry, seen in examples)
+    for i, (entry, seen) in enumerate(examples):
         for item in _occluded(entry, seen, replace(question, request=request), provenance(entry, seen)):
             yield replace(item, example=i, overall=overall) if isinstance(item, OccludeHeader) else item
 

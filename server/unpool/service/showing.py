@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unpool.engine.feeds import Feeds
 from unpool.graph.errors import InvalidArgumentError, PreconditionError
@@ -57,6 +57,27 @@ def see(entry: Entry, shown: Shown, *, pixels: int) -> Seen:
     _one_example(graph, feeds, fields["tensor"])
     geometry = InputGeometry(feeds.of, _plane(graph, feeds), placement=None, order=None)
     return Seen(feeds, geometry, ())
+
+
+def taking(entry: Entry, seen: Seen, *, changing: bool = False) -> tuple[Entry, Seen]:
+    """The model with the branches of its Ifs that an example takes, and the example as that model sees it.
+
+    Args:
+        entry: the model.
+        seen: the example.
+        changing: what is looked at is yet to be changed, so that what is computed from it decides nothing.
+
+    Raises:
+        PreconditionError: a branch that cannot be served.
+    """
+    engine = entry.engine.taken(seen.feeds, changing=seen.feeds.of if changing else None)
+    if engine is entry.engine:
+        return entry, seen
+    geometry = seen.geometry
+    if geometry.placement is None:
+        # A branch may show which axes are a plane.
+        geometry = replace(geometry, plane=_plane(engine.model.graph, seen.feeds))
+    return replace(entry, engine=engine), replace(seen, geometry=geometry)
 
 
 def _picture(entry: Entry, shown: PictureShown, pixels: int) -> Seen:

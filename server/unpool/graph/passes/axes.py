@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import onnx_ir as ir
 
 from unpool.graph.classes import Classes
-from unpool.graph.model import BATCH, CHANNEL, OTHER, Axis, AxisKind, spatial
+from unpool.graph.model import BATCH, CHANNEL, OTHER, Axis, AxisKind, Dim, spatial
 from unpool.graph.passes.shapes import dims_of
 from unpool.graph.relations import Place, Relations, Strength, relations_of
 
@@ -31,7 +33,7 @@ def label_axes(model: ir.Model) -> Mapping[ir.Value, tuple[Axis, ...]]:
     spread.certain()
     spread.number_planes()
     spread.settle()
-    for value in model.graph.inputs:
+    for value in _beginning_with_images(model):
         spread.offer_batch(value)
     spread.settle()
     spread.guesses()
@@ -41,12 +43,26 @@ def label_axes(model: ir.Model) -> Mapping[ir.Value, tuple[Axis, ...]]:
     return {v: tuple(label or OTHER for label in spread.of(v)) for v in spread.values if v.shape is not None}
 
 
+def _beginning_with_images(model: ir.Model) -> list[ir.Value]:
+    """Inputs whose first axis may be the batch.
+
+    Where a file names extents and means it, as a graph network's atoms, edges and residues, which stand more than once,
+    images are what outputs have as many of.
+    """
+    named = Counter(dim for value in model.graph.inputs for dim in dims_of(value) or () if isinstance(dim, str))
+    first = {value: (dims_of(value) or (None,))[0] for value in [*model.graph.inputs, *model.graph.outputs]}
+    told = {dim for dim, times in named.items() if times > 1}
+    images = told & {first[value] for value in model.graph.outputs}
+    return [v for v in model.graph.inputs if not images or first[v] not in told or first[v] in images]
+
+
 class _Spread:
     """One labelling in progress."""
 
     def __init__(self, model: ir.Model) -> None:
         self.said = [relations_of(node) for node in model.graph]
         self.values = [*model.graph.inputs, *(o for node in model.graph for o in node.outputs)]
+        self._inputs = len(model.graph.inputs)
         self.labels = Classes()
         self._rank = {v: len(dims_of(v) or ()) for v in self.values}
         for relations in self.said:
@@ -64,15 +80,32 @@ class _Spread:
                 if strength is Strength.CERTAIN:
                     self.labels.claim(place, label)
 
+    @cached_property
+    def _images(self) -> set[Dim]:
+        """The batch extents of the inputs, which are labelled before anything is guessed."""
+        found: set[Dim] = set()
+        for value in self.values[: self._inputs]:
+            labels = self.of(value)
+            if BATCH in labels:
+                found.add((dims_of(value) or ())[labels.index(BATCH)])
+        return found
+
     def guesses(self) -> None:
         for relations in self.said:
             found = False
             for place, label, strength in relations.labels:
                 if strength is Strength.WEAK and self.labels.get(place) is None and label not in self.of(place[0]):
+                    if label == BATCH and not self._as_many_as_images(place):
+                        continue
                     self.labels.claim(place, label)
                     found = True
             if found:
                 self.settle()
+
+    def _as_many_as_images(self, place: Place) -> bool:
+        """Whether rows may be guessed to be images: where tokens were put one below the other, there are more."""
+        found = (dims_of(place[0]) or ())[place[1]]
+        return found is not None and found in self._images
 
     def offer_batch(self, value: ir.Value) -> None:
         dims = dims_of(value)

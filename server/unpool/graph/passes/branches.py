@@ -1,13 +1,43 @@
-"""Branches: an If whose condition is fixed in the file becomes the branch that is taken."""
+"""Branches: an If whose condition is fixed, in the file or for an input, becomes the branch that is taken."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import onnx_ir as ir
 
 from unpool.graph.errors import ModelError
 from unpool.graph.stages import described
+
+
+def conditions_of(model: ir.Model) -> tuple[ir.Value, ...]:
+    """The conditions of the If nodes of the main graph that are not fixed, in the order of the graph."""
+    found = [node.inputs[0] for node in model.graph if _is_if(node)]
+    return tuple(v for v in found if v is not None and v.const_value is None)
+
+
+def settle_conditions(model: ir.Model, values: Mapping[str, bool]) -> None:
+    """Fixes conditions, for every If that reads them, within branches and loops too; other readers still compute them.
+
+    Requires: the names are those of ``conditions_of``.
+    Call: in place; ``inline_known_branches`` then takes the branches.
+    Ensures: each condition is a constant where an If reads it.
+    """
+    for condition in dict.fromkeys(conditions_of(model)):
+        if condition.name is None or condition.name not in values:
+            continue
+        taken = {v.name for v in _values(model.graph)} | set(model.graph.initializers)
+        name = _free(f"{condition.name}/settled", taken)
+        settled = ir.Value(name=name, const_value=ir.tensor(np.array(values[condition.name]), name=name))
+        model.graph.register_initializer(settled)
+        for use in list(condition.uses()):
+            if _is_if(use.node):
+                use.node.replace_input_with(use.idx, settled)
+
+
+def _is_if(node: ir.Node) -> bool:
+    return node.op_type == "If" and node.domain in ("", "ai.onnx") and bool(node.inputs)
 
 
 def inline_known_branches(model: ir.Model) -> bool:
@@ -25,7 +55,7 @@ def inline_known_branches(model: ir.Model) -> bool:
     """
     changed = False
     for node in list(model.graph):
-        if node.op_type != "If" or node.domain not in ("", "ai.onnx") or not node.inputs:
+        if not _is_if(node):
             continue
         condition = node.inputs[0]
         if condition is None or not condition.is_initializer() or condition.const_value is None:
@@ -52,15 +82,18 @@ def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
     results = list(branch.outputs)
     inner = list(branch)
     weights = list(branch.initializers.values())
-    taken = {v.name for v in _values(graph)} | set(graph.initializers)
+    own = node.name or node.outputs[0].name or node.op_type
+    within = set(_within(node))  # the other branch goes, and this one's names are free where nothing else has them
+    taken = {v.name for v in _values(graph) if v not in within} | set(graph.initializers)
     for value in [*weights, *(o for n in inner for o in n.outputs)]:
         if value.name in taken:
-            value.name = _free(f"{node.name}/{value.name}", taken)
+            value.name = _free(f"{own}/{value.name}", taken)
         taken.add(value.name or "")
-    named = {n.name for n in graph}
+    # Who asked for the If by its name asks for what it gives.
+    named = {n.name for n in graph if n is not node} | {node.name}
     for each in inner:
         if each.name in named:
-            each.name = _free(f"{node.name}/{each.name or each.op_type}", named)
+            each.name = _free(f"{own}/{each.name or each.op_type}", named)
         named.add(each.name)
     branch.outputs.clear()
     branch.initializers.clear()
@@ -72,7 +105,9 @@ def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
         name = output.name
         output.name = None
         # What is named in the file stays to be asked for, whatever the branch calls it.
-        through = ir.Node("", "Identity", [result], name=_free(f"{node.name}/{i}", named))
+        name_of_node = node.name if node.name and not i else _free(f"{own}/{i}", named)
+        through = ir.Node("", "Identity", [result], name=name_of_node)
+        named.add(through.name)
         replacement = through.outputs[0]
         replacement.name, replacement.shape, replacement.type = name, output.shape, output.type
         graph.insert_before(node, through)
@@ -83,13 +118,18 @@ def _inline(graph: ir.Graph, node: ir.Node, branch: ir.Graph) -> None:
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:
     """Every named value of a graph and of the graphs in it."""
     yield from graph.inputs
-    for node in ir.traversal.RecursiveGraphIterator(graph):
+    for node in graph:
         yield from node.outputs
-        for attribute in node.attributes.values():
-            if attribute.type is ir.AttributeType.GRAPH:
-                inside = attribute.as_graph()
-                yield from inside.inputs
-                yield from inside.initializers.values()
+        yield from _within(node)
+
+
+def _within(node: ir.Node) -> Iterator[ir.Value]:
+    """Every value of the graphs in a node."""
+    for attribute in node.attributes.values():
+        if attribute.type is ir.AttributeType.GRAPH:
+            inside = attribute.as_graph()
+            yield from inside.initializers.values()
+            yield from _values(inside)
 
 
 def _free(name: str, taken: set[str | None]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeAlias
@@ -12,7 +13,7 @@ import onnx
 from unpool.engine.engine import Engine
 from unpool.engine.policies import Policy
 from unpool.engine.settings import EngineSettings
-from unpool.graph import Model, load
+from unpool.graph import Graph, Model, Way, load
 from unpool.graph.errors import ModelError, UnpoolError
 from unpool.graph.model import Value
 from unpool.graph.stages import stage
@@ -71,6 +72,7 @@ def _opened(file: Path, limits: Limits) -> tuple[Engine | None, Part]:
             check_inferred(model.graph, limits)
             engine = Engine(model, _SETTINGS)
             engine.prepare()
+            _walk_branches(model, limits)
     except MemoryError:
         return None, _refused("its examination takes more memory than it may", passing=True)
     except UnpoolError as error:
@@ -82,6 +84,19 @@ def _opened(file: Path, limits: Limits) -> tuple[Engine | None, Part]:
         # The stages have words for what a broken file makes libraries raise; this stands outside of them.
         return None, _refused("it cannot be read, for a reason that is not foreseen")
     return engine, {"part": "verdict", "admitted": True, "digest": model.digest}
+
+
+def _walk_branches(model: Model, limits: Limits) -> None:
+    """Does with every branch what the server will do once an input takes it; one that cannot be served refuses nothing.
+
+    Raises:
+        ModelError: a tensor of a branch that would be absurdly large.
+    """
+    for way in model.ways:
+        if way.model is not None:
+            check_inferred(way.model.graph, limits)
+            with suppress(ModelError):
+                Engine(way.model, _SETTINGS).prepare()
 
 
 def _tried(engine: Engine, limits: Limits) -> Part:
@@ -96,7 +111,7 @@ def _described(model: Model) -> dict[str, object]:
     graph = model.graph
     target = picture_input(graph, {})
     to = target.name if target is not None else graph.inputs[0]
-    ways = [crossings(graph, to, policy) for policy in Policy]
+    branches = [_branch(way, to) for way in model.ways]
     return {
         "ir_version": model.runtime.ir_version,
         "opsets": dict(graph.opsets),
@@ -108,8 +123,22 @@ def _described(model: Model) -> dict[str, object]:
         "layers": len(model.layers),
         "batch": graph.batch.value,
         "looked_at": to,
-        "policies": [{**asdict(way), "policy": way.policy.value} for way in ways],
+        # With Ifs left to decide, what lies on the way depends on the input: each branch tells of its own.
+        "policies": [] if branches else _policies(graph, to),
+        "branches": branches,
     }
+
+
+def _branch(way: Way, to: str) -> dict[str, object]:
+    found: dict[str, object] = {"conditions": dict(way.conditions), "reason": way.reason, "first": way.first}
+    if way.model is not None:
+        graph = way.model.graph
+        found |= {"nodes": len(graph.nodes), "layers": len(way.model.layers), "policies": _policies(graph, to)}
+    return found
+
+
+def _policies(graph: Graph, to: str) -> list[dict[str, object]]:
+    return [{**asdict(found), "policy": found.policy.value} for found in (crossings(graph, to, p) for p in Policy)]
 
 
 def _tensor(value: Value) -> dict[str, object]:

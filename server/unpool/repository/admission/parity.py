@@ -13,7 +13,7 @@ from unpool.engine.feeds import Feeds
 from unpool.graph.errors import PreconditionError, UnpoolError
 from unpool.graph.model import Array
 from unpool.ops import find
-from unpool.repository.admission.sampling import samples
+from unpool.repository.admission.sampling import declared, samples
 from unpool.repository.admission.verdict import OutputParity, Parity, sentence
 
 TOLERANCE = 1e-4
@@ -31,12 +31,14 @@ def compare(engine: Engine) -> Parity:
     Args:
         engine: the model, on the CPU.
     """
+    guessed = "" if declared(engine.model.graph) else "no extent that was tried for what the model leaves open fits: "
     reason = "the model has no input that random numbers could be given to"
     for feeds in samples(engine.model.graph):
         try:
             expected = engine.run(feeds)
+            engine = engine.taken(feeds)
         except UnpoolError as error:
-            reason = str(error)
+            reason = guessed + str(error)
             continue
         extents = tuple((name, tuple(array.shape)) for name, array in feeds.arrays.items())
         try:

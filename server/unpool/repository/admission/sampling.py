@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -27,7 +27,8 @@ def samples(graph: Graph) -> Iterator[Feeds]:
         return
     for extent in _OPEN[:1] if declared(graph) else _OPEN:
         rng = np.random.default_rng(20131112)
-        shapes = {name: _shape(graph.values[name], extent) for name in graph.inputs}
+        symbols = _symbols(graph, extent)
+        shapes = {name: _shape(graph.values[name], symbols, extent) for name in graph.inputs}
         if any(np.prod([float(d) for d in shape]) > _MOST_ELEMENTS for shape in shapes.values()):
             continue
         arrays = {name: _random(rng, graph.values[name].dtype, shapes[name]) for name in graph.inputs}
@@ -48,17 +49,31 @@ def _is_open(value: Value) -> bool:
     )
 
 
-def _shape(value: Value, extent: int) -> tuple[int, ...]:
+def _symbols(graph: Graph, extent: int) -> dict[str, int]:
+    """Symbol -> its extent, the same wherever it stands: a mask is as long as the tokens that it masks."""
+    kinds: dict[str, set[AxisKind]] = {}
+    for value in (graph.values[name] for name in graph.inputs):
+        for dim, axis in zip(value.shape or (), value.axes, strict=True):
+            if isinstance(dim, str):
+                kinds.setdefault(dim, set()).add(axis.kind)
+    return {symbol: _extent(found, extent) for symbol, found in kinds.items()}
+
+
+def _extent(kinds: set[AxisKind], extent: int) -> int:
+    if AxisKind.BATCH in kinds:
+        return 1
+    return 3 if kinds == {AxisKind.CHANNEL} else extent
+
+
+def _shape(value: Value, symbols: Mapping[str, int], extent: int) -> tuple[int, ...]:
     found = []
     for dim, axis in zip(value.shape or (), value.axes, strict=True):
         if isinstance(dim, int):
             found.append(dim)
-        elif axis.kind is AxisKind.BATCH:
-            found.append(1)
-        elif axis.kind is AxisKind.CHANNEL:
-            found.append(3)
+        elif isinstance(dim, str):
+            found.append(symbols[dim])
         else:
-            found.append(extent)
+            found.append(_extent({axis.kind}, extent))
     return tuple(found)
 
 
