@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -53,8 +53,28 @@ class Geometry:
         return {}
 
     def value(self, name: str) -> Value:
-        """The value of a name."""
-        return self.graph.values[name]
+        """The value of a name; an axis is its batch only where it is as long as there are images.
+
+        What an exporter folded into the batch (windows, tokens) shows in the extents alone where symbols hide it.
+        """
+        if name not in self._values:
+            value = self.graph.values[name]
+            batch, shape = value.batch_axis, self.shapes.get(name)
+            if batch is not None and shape is not None and len(shape) > batch and shape[batch] not in self._images:
+                value = replace(value, axes=tuple(OTHER if i == batch else a for i, a in enumerate(value.axes)))
+            self._values[name] = value
+        return self._values[name]
+
+    @cached_property
+    def _values(self) -> dict[str, Value]:
+        return {}
+
+    @cached_property
+    def _images(self) -> frozenset[int]:
+        """How many images there are; inputs may disagree."""
+        axes = {name: self.graph.values[name].batch_axis for name in self.graph.inputs}
+        found = {self.shapes[name][axis] for name, axis in axes.items() if axis is not None}
+        return frozenset(found or {1})
 
     def plane(self, name: str) -> Planes:
         """Spatial index -> extent of a value."""
@@ -69,7 +89,7 @@ class Geometry:
             constant = self.graph.constants[name]
             small = int(np.prod(constant.shape, dtype=np.int64)) <= _SMALL
             return Operand(constant.shape, (OTHER,) * len(constant.shape), constant.numpy() if small else None)
-        shape, axes = self.shapes[name], self.graph.values[name].axes
+        shape, axes = self.shapes[name], self.value(name).axes
         # How many axes there are may only be known from a run, behind a Loop for instance.
         return Operand(shape, axes if len(axes) == len(shape) else (OTHER,) * len(shape))
 

@@ -259,7 +259,7 @@ class Occlusion:
                     x = patches[node.inputs[0]].value
                     results = (x.reshape(self._shape(output, sizes, len(numbers))),)
                 case How.POINTWISE:
-                    inputs = [self._input(name, patches, origins, sizes, len(numbers)) for name in node.inputs]
+                    inputs = [self._input(node, name, patches, origins, sizes, len(numbers)) for name in node.inputs]
                     results = run(node, inputs)
         except (NotImplementedError, TypeError) as error:
             raise PreconditionError(f"{node} cannot be run on boxes: {error}", node=node.name) from error
@@ -277,13 +277,22 @@ class Occlusion:
         return tuple(shape)
 
     def _input(
-        self, name: str, patches: Mapping[str, Patch], origins: Mapping[int, Ints], sizes: Mapping[int, int], units: int
+        self,
+        node: Node,
+        name: str,
+        patches: Mapping[str, Patch],
+        origins: Mapping[int, Ints],
+        sizes: Mapping[int, int],
+        units: int,
     ) -> Tensor | None:
         """One input of a node that works place by place, on the boxes of its output."""
         if not name:
             return None
+        output = next(o for o in node.outputs if o)
         if name in patches:
             return self._brought(name, patches[name], origins, sizes)
+        if node.op_type == "Concat" and self._unlabelled(name, output):
+            return self._beside(name, output, origins, sizes, units)
         if name in self.weights:
             return self.weights[name]
         value = self.geometry.value(name)
@@ -294,6 +303,22 @@ class Occlusion:
         context = self._context(name, None, name, tuple(own.values()), (0,) * len(own))
         extents = [sizes[s] for s in own]
         return context.shaped(context.cut([origins[s] for s in own], extents), units, extents)
+
+    def _unlabelled(self, name: str, output: str) -> bool:
+        """Whether something joined to a signal has the output's plane but none of its labels: coordinates, a state."""
+        if name in self.geometry.graph.values and self.geometry.value(name).spatial_axes:
+            return False
+        return bool(self.geometry.value(output).spatial_axes)
+
+    def _beside(
+        self, name: str, output: str, origins: Mapping[int, Ints], sizes: Mapping[int, int], units: int
+    ) -> Tensor:
+        """What lies on the boxes of a value that goes by the output's axes; it is the same for every unit."""
+        known = self.weights[name] if name in self.weights else self.kept[name]
+        spatial = self.geometry.value(output).spatial_axes
+        context = self._context(f"{name}/beside", known, output, tuple(spatial.values()), (0,) * len(spatial))
+        extents = [sizes[s] for s in spatial]
+        return context.shaped(context.cut([origins[s] for s in spatial], extents), units, extents)
 
     def _brought(self, name: str, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int]) -> Tensor:
         """A patch on other boxes: what lies around it is read from what is kept."""

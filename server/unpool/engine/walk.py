@@ -267,6 +267,9 @@ class Walker:
             results = step.rule.apply(site, tuple(signals))
         except (NotImplementedError, TypeError) as error:  # an attribute or a mode that no forward here knows
             raise PreconditionError(f"the signal cannot cross {node}: {error}", node=node.name) from error
+        except (RuntimeError, IndexError, ValueError) as error:  # torch's own words would say nothing to a reader
+            reason = "torch does not take its shapes; ask for a layer that does not go through it, or end before it"
+            raise PreconditionError(f"the signal cannot cross {node}: {reason}", node=node.name) from error
         for i, (name, wanted, result) in enumerate(zip(node.inputs, step.wanted, results, strict=True)):
             if not wanted or result is None or 0 in geometry.shapes[name]:  # no signal comes to an empty tensor
                 continue

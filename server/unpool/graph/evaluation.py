@@ -362,7 +362,8 @@ def evaluate(op_type: str, attributes: _Attributes, inputs: Sequence[Array | Non
             result = function(attributes, *inputs)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError, ArithmeticError) as error:
         raise UnevaluableError(f"{op_type}: {error}") from error
-    return (result,) if isinstance(result, np.ndarray) else tuple(result)
+    # NumPy gives numbers, not arrays, for arrays without axes.
+    return (np.asarray(result),) if isinstance(result, np.ndarray | np.generic) else tuple(result)
 
 
 def settled(array: Array) -> npt.NDArray[np.int64] | None:

@@ -43,12 +43,25 @@ def check_model(model: ir.Model) -> None:
         for value in values:
             if value.type is not None and not isinstance(value.type, ir.TensorType):
                 raise ModelError(f"{what} '{value.name}' is no tensor but {value.type}; only tensors are served")
+    fed = _fed(graph)
     for node in graph:
-        _check_node(node, version)
+        _check_node(node, version, fed)
     _check_wiring(graph, ())
 
 
-def _check_node(node: ir.Node, version: int) -> None:
+def _fed(graph: ir.Graph) -> set[ir.Value]:
+    """What is computed from an input, in a graph of any order."""
+    fed: set[ir.Value] = set()
+    waiting = [v for v in graph.inputs if v.name not in graph.initializers]
+    while waiting:
+        value = waiting.pop()
+        if value not in fed:
+            fed.add(value)
+            waiting += [o for use in value.uses() for o in use.node.outputs]
+    return fed
+
+
+def _check_node(node: ir.Node, version: int, fed: Set[ir.Value]) -> None:
     name = node.name or (node.outputs[0].name if node.outputs else None)
     if node.domain not in DOMAINS:
         raise ModelError(
@@ -63,6 +76,8 @@ def _check_node(node: ir.Node, version: int) -> None:
     ):
         raise ModelError(f"{described(node)} handles sequences or optional values; only tensors are served", node=name)
     training = attributes_of(node).get("training_mode", 0) if node.op_type == "BatchNormalization" else 0
+    # Weights may be standardised by it; there it says the same in training and in inference.
+    training = training if node.inputs and node.inputs[0] in fed else 0
     if node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None:
         flag = node.inputs[2].const_value
         training = bool(flag.numpy().any()) if flag is not None and flag.size == 1 else 0

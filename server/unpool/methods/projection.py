@@ -82,7 +82,7 @@ def project(
     taps = (layer.name, layer.rank_name)
     yield from engine.opening(feeds, route, taps)
     capture = engine.captured_for(feeds, route, taps)
-    units = _choose(layer, engine.model.graph.values[layer.name], capture, request, standing)
+    units = _choose(layer, capture.geometry.value(layer.name), capture, request, standing)
     yield _header(engine, layer, to, route, capture, request, units)
     yield from _pieces(engine, layer, to, route, capture, units)
 

@@ -38,6 +38,7 @@ def label_axes(model: ir.Model) -> Mapping[ir.Value, tuple[Axis, ...]]:
     spread.settle()
     spread.guesses()
     spread.settle()
+    spread.check_batch()
     spread.keep_apart()
     spread.check_layouts()
     return {v: tuple(label or OTHER for label in spread.of(v)) for v in spread.values if v.shape is not None}
@@ -61,6 +62,7 @@ class _Spread:
 
     def __init__(self, model: ir.Model) -> None:
         self.said = [relations_of(node) for node in model.graph]
+        self._inputs = [v for v in model.graph.inputs if v.name not in model.graph.initializers]
         self.values = [*model.graph.inputs, *(o for node in model.graph for o in node.outputs)]
         self._inputs = len(model.graph.inputs)
         self.labels = Classes()
@@ -94,6 +96,8 @@ class _Spread:
         for relations in self.said:
             found = False
             for place, label, strength in relations.labels:
+                if label == BATCH and not self._counts_images(*place):
+                    continue
                 if strength is Strength.WEAK and self.labels.get(place) is None and label not in self.of(place[0]):
                     if label == BATCH and not self._as_many_as_images(place):
                         continue
@@ -160,6 +164,26 @@ class _Spread:
             if self.labels.get(place) is None:
                 yield place, OTHER if have else CHANNEL
                 have = True
+
+    def check_batch(self) -> None:
+        """No axis is the batch that is known to have another extent than the inputs' batch has."""
+        for value in self.values:
+            for axis, label in enumerate(self.of(value)):
+                if label == BATCH and not self._counts_images(value, axis):
+                    self.labels.put((value, axis), OTHER)
+
+    def _counts_images(self, value: ir.Value, axis: int) -> bool:
+        extent = (dims_of(value) or ())[axis]
+        return not isinstance(extent, int) or extent in self._batches()
+
+    def _batches(self) -> set[Dim]:
+        """The extents that a batch may have: the inputs' own, or 1 where they leave it open or have none."""
+        found: set[Dim] = set()
+        for value in self._inputs:
+            dims, labels = dims_of(value) or (), self.of(value)
+            if BATCH in labels:
+                found.add(dims[labels.index(BATCH)])
+        return found if found and all(isinstance(d, int) for d in found) else found | {1}
 
     def keep_apart(self) -> None:
         """A label that two axes of one value carry names neither of them; a spatial one is given another number."""

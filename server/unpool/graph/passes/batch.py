@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from unpool.graph.attributes import attributes_of
-from unpool.graph.model import BATCH, Axis, BatchSupport
+from unpool.graph.model import BATCH, Axis, BatchSupport, Dim
 from unpool.graph.passes.axes import label_axes
 from unpool.graph.passes.folding import new_constant
 from unpool.graph.passes.shapes import dims_of, infer_shapes
@@ -26,7 +26,8 @@ def free_batch(model: ir.Model, labels: _Labels) -> tuple[BatchSupport, _Labels]
         number, the number becomes 0 (as in the input) or -1; where an Expand or Resize does, its sizes are put
         together from the input's own extent. Shapes and labels are then made anew, and if an output does not carry
         the symbol the model is put back as it was.
-    Ensures: SYMBOLIC, and every value with a batch axis has the symbol there; or FIXED, and the model is unchanged.
+    Ensures: SYMBOLIC, and every value whose batch extent was known has the symbol there; or FIXED, and the model is
+        unchanged. Where the batch extent stays unknown (other axes may be folded into it) a run tells.
         That batch 2 equals two runs of batch 1 is not shown here: whoever runs the model first with a batch checks it.
 
     Returns:
@@ -37,6 +38,8 @@ def free_batch(model: ir.Model, labels: _Labels) -> tuple[BatchSupport, _Labels]
     if extent is None:
         return BatchSupport.FIXED, labels
     said = {v: v.shape for v in _values(model)}
+    known = {v: _at_batch(v, labels) for v in _values(model)}
+    own = {known[v] for v in model.graph.inputs if known[v] is not None}
     for value in model.graph.inputs:
         axes = labels.get(value, ())
         if BATCH in axes:
@@ -49,7 +52,7 @@ def free_batch(model: ir.Model, labels: _Labels) -> tuple[BatchSupport, _Labels]
     infer_shapes(model, forget=True)
     fresh = label_axes(model)
     if _carried(model, fresh):
-        _name(fresh)
+        _name({v: axes for v, axes in fresh.items() if known.get(v) in own})
         return BatchSupport.SYMBOLIC, fresh
     for step in reversed(undo):
         step()
@@ -86,8 +89,13 @@ def _carried(model: ir.Model, labels: _Labels) -> bool:
     return True
 
 
+def _at_batch(value: ir.Value, labels: _Labels) -> Dim:
+    axes, dims = labels.get(value, ()), dims_of(value) or ()
+    return dims[axes.index(BATCH)] if BATCH in axes else None
+
+
 def _name(labels: _Labels) -> None:
-    """Inference loses the symbol where it cannot follow; the label says that it is the batch all the same."""
+    """Inference loses the symbol where it cannot follow, in what it saw to be the batch while that was a number."""
     for value, axes in labels.items():
         if BATCH in axes:
             dims: list[int | str | None] = list(dims_of(value) or ())

@@ -77,7 +77,7 @@ def _within(array: Array) -> bool:
 
 def _typed(array: Array, output: ir.Value) -> Array:
     wanted = output.dtype.numpy() if output.dtype is not None else array.dtype
-    return np.ascontiguousarray(array.astype(wanted))
+    return np.asarray(array.astype(wanted), order="C")
 
 
 def _outputs(node: ir.Node, contents: dict[ir.Value, Array]) -> tuple[Array, ...] | None:
