@@ -37,7 +37,7 @@ from unpool.client.inputs import ImageLike, build_input
 from unpool.client.listing import Layer, Model, ModelSummary, PolicyName
 from unpool.client.occlusion import TargetLike
 from unpool.client.occlusion_reader import OcclusionReader
-from unpool.client.occlusion_requests import FillLike, ModeName
+from unpool.client.occlusion_requests import ExampleLike, FillLike, ModeName
 from unpool.client.occlusion_streams import AsyncOcclusionStream
 from unpool.client.readers import CaptureReader, ProjectionReader
 from unpool.client.requests import PositionsLike, StartLike
@@ -380,6 +380,7 @@ class AsyncClient:
         only: Iterable[int] | None = None,
         images: Iterable[ImageLike] | None = None,
         tensor: npt.ArrayLike | None = None,
+        tensors: Iterable[ExampleLike] | None = None,
         inputs: Mapping[str, npt.ArrayLike] | None = None,
         of: str | None = None,
         version: int | None = None,
@@ -392,7 +393,7 @@ class AsyncClient:
             request = occlusion_requests.occlude(
                 model,
                 version,
-                await asyncio.to_thread(occlusion_requests.examples, image, images, tensor, inputs, of),
+                await asyncio.to_thread(occlusion_requests.examples, image, images, tensor, tensors, inputs, of),
                 window=window,
                 stride=stride,
                 positions=positions,

@@ -28,7 +28,7 @@ def bound_caches() -> None:
 
 @contextmanager
 def large_blocks_apart() -> Iterator[None]:
-    """Blocks of 256 KiB and more that are made inside come from the system one by one, and go back when freed.
+    """Blocks of 256 KiB and more that the heap has no room for come from the system, and go back when they are freed.
 
     From the heap, blocks of many sizes leave holes that the next does not fit, so that a long run grows without end
     though it holds no more: 0.1 MiB for each position of an occlusion of AlexNet.
