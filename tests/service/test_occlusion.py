@@ -229,6 +229,60 @@ async def test_each_of_several_pictures_has_the_grid_that_it_has_alone(serve: Se
             assert [grid.labels.shape for grid in found] == [(4, 4)] * 2
 
 
+async def test_several_examples_of_arrays_have_the_grids_that_they_have_alone(serve: Serve, tmp_path: Path) -> None:
+    import typer
+
+    rng = np.random.default_rng(5)
+    single = [rng.normal(size=(1, 3, 32, 32)).astype(np.float32) for _ in range(2)]
+    both = [{name: rng.normal(size=(1, 3, 8, 8)).astype(np.float32) for name in ("left", "right")} for _ in range(3)]
+    target = Region((0, 0, 0), (4, 8, 8), "out")
+    options: dict[str, Any] = {"window": 3, "stride": 5, "targets": target}
+
+    def ask(address: str) -> list[np.ndarray]:
+        with Client(address) as client:
+            grids = list(client.occlude("pair", tensors=both, of="right", **options).grids())
+            alone = [client.occlude("pair", inputs=each, of="right", **options).grid() for each in both]
+            for grid, wanted in zip(grids, alone, strict=True):
+                np.testing.assert_array_equal(grid.scores[target], wanted.scores[target])
+            other = list(client.occlude("pair", tensors=both, of="left", **options).grids())
+            assert not np.array_equal(other[0].scores[target], grids[0].scores[target])
+            found = list(client.occlude("small", tensors=single, window=8, stride=8, targets=1).grids())
+            for grid, x in zip(found, single, strict=True):
+                wanted = client.occlude("small", tensor=x, window=8, stride=8, targets=1).grid()
+                np.testing.assert_array_equal(grid.scores[1], wanted.scores[1])
+            return [grid.scores[1] for grid in found]
+
+    for i, x in enumerate(single):
+        np.save(tmp_path / f"x{i}.npy", x)
+    np.savez(tmp_path / "named.npz", **{"image": single[0]})
+    (tmp_path / "broken.npz").write_bytes(b"PK no archive")
+    app = typer.Typer()
+    app.command()(expecting(occlude))
+    async with serve() as (server, _):
+        scores = await asyncio.to_thread(ask, server.address)
+        async with AsyncClient(server.address) as client:
+            found = [g async for g in client.occlude("pair", tensors=both[:2], of="right", **options).grids()]
+            assert len(found) == 2
+            for wrong, field in (([], "tensors"), (single[0], "tensors"), ([{"left": "text"}], "tensors[0]")):
+                with pytest.raises(errors.InvalidArgumentError) as caught:
+                    await anext(client.occlude("pair", tensors=wrong, **options))
+                assert caught.value.field.startswith(field)
+            with pytest.raises(errors.InvalidArgumentError) as caught:
+                await anext(client.occlude("pair", tensors=both, inputs=both[0], **options))
+            assert caught.value.field == "tensors"
+        wanted = ["small", "--server", server.address, "-w", "8", "--stride", "8", "-t", "1", "--json"]
+        names = ["x0.npy", "x1.npy", "named.npz"]
+        several = [*wanted, *(part for name in names for part in ("--tensor", str(tmp_path / name)))]
+        result = await asyncio.to_thread(CliRunner().invoke, app, several)
+        assert result.exit_code == 0, result.output
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [Path(line["tensor"]).name for line in lines] == names
+        for line, values in zip(lines, [*scores, scores[0]], strict=True):
+            np.testing.assert_allclose(line["targets"][0]["scores"], values, rtol=1e-6)
+        bad = await asyncio.to_thread(CliRunner().invoke, app, [*wanted, "--tensor", str(tmp_path / "broken.npz")])
+        assert bad.exit_code == 2
+
+
 async def test_what_is_wrong_with_one_of_several_pictures_names_it(serve: Serve, x: Floats) -> None:
     picture = photograph(40, 40)
     async with serve(ServiceSettings(port=0, positions=30)) as (server, _), AsyncClient(server.address) as client:

@@ -22,6 +22,9 @@ FillLike: TypeAlias = str | float | Sequence[float] | npt.NDArray[np.generic] | 
 """``"mean"`` (or ``None``), ``"black"``, ``"white"``, ``"grey"``, ``"blur"`` or ``"blur:RADIUS"``, ``"noise"`` or
 ``"noise:SEED"``, a value, one for each channel (0 to 255, RGB, with a picture), or an array as the model is fed."""
 
+ExampleLike: TypeAlias = npt.ArrayLike | Mapping[str, npt.ArrayLike]
+"""An example as arrays: that of the model's only input, or one for each input by its name."""
+
 ModeName: TypeAlias = Literal["auto", "boxes", "brute force"]
 
 _COLOURS = {"black": 0.0, "white": 255.0, "grey": 127.5, "gray": 127.5}
@@ -91,25 +94,42 @@ def examples(
     image: ImageLike | None,
     images: Iterable[ImageLike] | None,
     tensor: npt.ArrayLike | None,
+    tensors: Iterable[ExampleLike] | None,
     inputs: Mapping[str, npt.ArrayLike] | None,
     of: str | None,
 ) -> list[input_pb2.Input]:
-    """What is shown: one example, or several pictures.
+    """What is shown: one example, or several, as pictures or as arrays.
 
     Raises:
-        InvalidArgumentError: ``images`` beside anything else, or without a picture; and as ``build_input`` does.
+        InvalidArgumentError: ``images`` or ``tensors`` beside anything else, or empty; and as ``build_input`` does.
         OSError: a path that cannot be read.
     """
-    if images is None:
+    if images is None and tensors is None:
         return [build_input(image, tensor, inputs, of)]
-    if image is not None or tensor is not None or inputs is not None:
-        raise InvalidArgumentError("goes with neither image nor tensor nor inputs", field="images")
-    if isinstance(images, str | Path | bytes | Image.Image):
-        raise InvalidArgumentError("is one picture; give a list of them, or image=", field="images")
-    found = [build_input(each, None, None, of) for each in images]
+    field = "images" if images is not None else "tensors"
+    if sum(given is not None for given in (image, images, tensor, tensors, inputs)) > 1:
+        raise InvalidArgumentError("goes with no other of image, images, tensor, tensors and inputs", field=field)
+    if images is not None:
+        if isinstance(images, str | Path | bytes | Image.Image):
+            raise InvalidArgumentError("is one picture; give a list of them, or image=", field=field)
+        found = [build_input(each, None, None, of) for each in images]
+    elif isinstance(tensors, np.ndarray | Mapping):
+        raise InvalidArgumentError("is one example; give a list of them, or tensor= or inputs=", field=field)
+    else:
+        found = [_array_example(i, each, of) for i, each in enumerate(tensors or ())]
     if not found:
-        raise InvalidArgumentError("is empty; give at least one picture", field="images")
+        raise InvalidArgumentError(f"is empty; give at least one {field[:-1]}", field=field)
     return found
+
+
+def _array_example(number: int, example: ExampleLike, of: str | None) -> input_pb2.Input:
+    """One of several examples: the array itself, or by the names of the model's inputs."""
+    try:
+        if isinstance(example, Mapping):
+            return build_input(None, None, example, of)
+        return build_input(None, example, None, of)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(error.message, field=f"tensors[{number}].{error.field}") from error
 
 
 def listed(targets: TargetLike | Iterable[TargetLike]) -> list[TargetLike]:

@@ -21,6 +21,7 @@ from unpool.engine.executor import Executor
 from unpool.engine.feeds import Feeds
 from unpool.engine.forward import Forward
 from unpool.engine.geometry import Field, Geometry
+from unpool.engine.heap import bound_caches
 from unpool.engine.memory import admit
 from unpool.engine.occluders import Occluders
 from unpool.engine.parties import classes
@@ -84,6 +85,7 @@ class Engine:
         self.settings = settings or EngineSettings()
         self._device: Device = resolve(self.settings.device)
         torch.set_num_threads(self.settings.thread_count)
+        bound_caches()
         self.weights = Weights(model.graph, self._device.torch)
         self._forward = Forward(model, self._device, self.settings)
         self._captures = captures or CaptureStore(self.settings.capture_bytes)

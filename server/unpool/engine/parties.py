@@ -13,6 +13,8 @@ from unpool.engine.dirt import Dirt
 
 _MOST = 12
 """Classes along an axis that are tried."""
+_PASSES = 3
+"""From coarse to fine, about as many passes meet each party."""
 
 
 def classes(dirt: Dirt, weights: Mapping[str, float], party: float) -> dict[int, Ints]:
@@ -24,7 +26,7 @@ def classes(dirt: Dirt, weights: Mapping[str, float], party: float) -> dict[int,
     Args:
         dirt: what windows touch.
         weights: value name -> seconds for one place of its plane.
-        party: seconds that a party takes, however many positions it has.
+        party: seconds that a party takes at each pass, however many positions it has.
 
     Returns:
         Spatial index -> class of every place, int64 (places,).
@@ -58,8 +60,8 @@ def classes(dirt: Dirt, weights: Mapping[str, float], party: float) -> dict[int,
             ]
             waste *= sum(largest) / ideal
         work = float(np.mean(cost[axes[0]] @ sizes[axes[0]])) * positions
-        parties = min(math.prod(int(c.max()) + 1 for c in chosen.values()), positions)
-        total = work * waste + party * parties
+        parties = math.prod(int(c.max()) + 1 for c in chosen.values())
+        total = work * waste + party * min(parties * _PASSES, positions)
         if best is None or total < best[0]:
             best = total, chosen
     assert best is not None

@@ -24,9 +24,9 @@ from unpool.engine.context import Context, Patch
 from unpool.engine.dirt import Dirt
 from unpool.engine.fusing import Step, bounded, fused
 from unpool.engine.geometry import Geometry
+from unpool.engine.heap import large_blocks_apart
 from unpool.engine.occluders import Occluded, Occluders, repeated
 from unpool.engine.parties import parties
-from unpool.engine.returning import give_back
 from unpool.engine.weights import Weights
 from unpool.graph.errors import PreconditionError
 from unpool.graph.model import Array, Node
@@ -37,7 +37,7 @@ Tail = Callable[[Mapping[str, Array]], dict[str, Tensor]]
 
 
 _CONV = {1: torch.nn.functional.conv1d, 2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
-_MOST = 64
+_MOST = 32
 """The most positions that are run on boxes at once."""
 
 
@@ -70,6 +70,21 @@ class _Front:
     given: Mapping[str, Array]
     changed: Mapping[str, Array]
     sums: Mapping[str, np.ndarray[tuple[int], np.dtype[np.float64]]]
+
+    def part(self, geometry: Geometry, first: int, last: int) -> _Front:
+        """Some of the positions, one behind the other."""
+
+        def cut(name: str, array: Array) -> Array:
+            chosen = [slice(None)] * array.ndim
+            chosen[geometry.value(name).batch_axis or 0] = slice(first, last)
+            return array[tuple(chosen)]
+
+        return _Front(
+            self.numbers[first:last],
+            {n: cut(n, a) for n, a in self.given.items()},
+            {n: cut(n, a) for n, a in self.changed.items()},
+            {n: s[first:last] for n, s in self.sums.items()},
+        )
 
 
 @dataclass(eq=False)
@@ -130,17 +145,24 @@ class Occlusion:
         for party in parties(self.dirt, self.classes, numbers):
             size = self._most(party)
             for first in range(0, len(party), size):
-                waiting.append(self._front(party[first : first + size]))
-                give_back()
+                front = self._front(party[first : first + size])
                 yield None
+                if self.tail is None:
+                    yield self._behind([front])
+                    continue
                 # The rest of the graph takes positions of several parties at once: its weights are read once for all.
-                if self.tail is None or sum(len(w.numbers) for w in waiting) >= self.batch:
-                    yield self._behind(waiting)
-                    waiting = []
+                # Always as many, since ONNX Runtime lays out memory for each number that it meets, and keeps it.
+                while sum(len(w.numbers) for w in waiting) + len(front.numbers) >= self.batch:
+                    most = self.batch - sum(len(w.numbers) for w in waiting)
+                    yield self._behind([*waiting, front.part(self.geometry, 0, most)])
+                    waiting, front = [], front.part(self.geometry, most, len(front.numbers))
+                if len(front.numbers):
+                    waiting.append(front)
         if waiting:
             yield self._behind(waiting)
 
     @torch.no_grad()
+    @large_blocks_apart()
     def _front(self, numbers: Ints) -> _Front:
         """What boxes give, laid over whole planes where the graph is cut."""
         self._boxes.clear()
@@ -160,6 +182,7 @@ class Occlusion:
         return _Front(numbers, given, changed if self.tail is not None else {}, sums)
 
     @torch.no_grad()
+    @large_blocks_apart()
     def _behind(self, fronts: Sequence[_Front]) -> Occluded:
         """What the rest of the graph makes of them."""
         numbers = np.concatenate([f.numbers for f in fronts])

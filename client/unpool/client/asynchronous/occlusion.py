@@ -12,7 +12,7 @@ from unpool.client.asynchronous.connection import AsyncConnection
 from unpool.client.inputs import ImageLike
 from unpool.client.occlusion import TargetLike
 from unpool.client.occlusion_reader import OcclusionReader
-from unpool.client.occlusion_requests import FillLike, ModeName
+from unpool.client.occlusion_requests import ExampleLike, FillLike, ModeName
 from unpool.client.occlusion_streams import AsyncOcclusionStream
 from unpool.v1 import (
     occlusion_pb2,
@@ -41,6 +41,7 @@ class AsyncOcclusion(AsyncConnection):
         only: Iterable[int] | None = None,
         images: Iterable[ImageLike] | None = None,
         tensor: npt.ArrayLike | None = None,
+        tensors: Iterable[ExampleLike] | None = None,
         inputs: Mapping[str, npt.ArrayLike] | None = None,
         of: str | None = None,
         version: int | None = None,
@@ -53,7 +54,7 @@ class AsyncOcclusion(AsyncConnection):
             return occlusion_requests.occlude(
                 model,
                 version,
-                await asyncio.to_thread(occlusion_requests.examples, image, images, tensor, inputs, of),
+                await asyncio.to_thread(occlusion_requests.examples, image, images, tensor, tensors, inputs, of),
                 window=window,
                 stride=stride,
                 positions=positions,

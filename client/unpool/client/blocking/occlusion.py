@@ -11,7 +11,7 @@ from unpool.client.blocking.connection import Connection
 from unpool.client.inputs import ImageLike
 from unpool.client.occlusion import TargetLike
 from unpool.client.occlusion_reader import OcclusionReader
-from unpool.client.occlusion_requests import FillLike, ModeName
+from unpool.client.occlusion_requests import ExampleLike, FillLike, ModeName
 from unpool.client.occlusion_streams import OcclusionStream
 
 
@@ -37,6 +37,7 @@ class Occlusion(Connection):
         only: Iterable[int] | None = None,
         images: Iterable[ImageLike] | None = None,
         tensor: npt.ArrayLike | None = None,
+        tensors: Iterable[ExampleLike] | None = None,
         inputs: Mapping[str, npt.ArrayLike] | None = None,
         of: str | None = None,
         version: int | None = None,
@@ -64,6 +65,8 @@ class Occlusion(Connection):
             images: instead of one image, several: each gets a grid of its own, one after the other, and all else holds
                 for each; ``.grids()`` gives them.
             tensor: see ``classify``.
+            tensors: as ``images``, but arrays: each is what ``tensor`` takes, or, of a model with several inputs, what
+                ``inputs`` takes, of which ``of`` is hidden in part and the others stay.
             inputs: see ``classify``.
             of: see ``classify``.
             version: which version; ``None`` is the highest that can be served.
@@ -80,7 +83,7 @@ class Occlusion(Connection):
         request = occlusion_requests.occlude(
             model,
             version,
-            occlusion_requests.examples(image, images, tensor, inputs, of),
+            occlusion_requests.examples(image, images, tensor, tensors, inputs, of),
             window=window,
             stride=stride,
             positions=positions,

@@ -67,7 +67,7 @@ def occlude(
         Path | None, typer.Option("--output", "-o", metavar="DIR", file_okay=False, help="Save grid and figures there.")
     ] = None,
     preview: Annotated[bool, typer.Option(help="Show the grid in the terminal as it comes.")] = True,
-    tensor: question.TensorOption = None,
+    tensor: question.TensorsOption = None,
     inputs: question.InputOption = None,
     of: question.OfOption = None,
     server: ServerOption = None,
@@ -77,13 +77,16 @@ def occlude(
 ) -> None:
     """Slide a window over pictures: what hiding each place costs the scores, and a layer's strongest map."""
     pictures = images or []
-    shown = question.read(pictures[0] if pictures else None, tensor, inputs, of)
+    tensors = tensor or []
+    files = pictures or tensors
+    several = len(files) > 1
+    shown = question.read(files[0] if files else None, None, inputs, of)
     targets = read_targets(target or [])
     with connect(model, server, timeout) as (client, name):
         stream = client.occlude(
             name,
             images=images or None,
-            tensor=shown.tensor,
+            tensors=question.examples(tensors) if tensors else None,
             inputs=shown.inputs,
             of=shown.of,
             window=read_extents(window, "--window"),
@@ -103,18 +106,17 @@ def occlude(
             # A folder that cannot be made is told before the work, not behind it.
             output.mkdir(parents=True, exist_ok=True)
         grids = _follow(stream, preview and not as_json)
-    several = len(pictures) > 1
     if output is not None:
-        files = 0
+        written = 0
         for number, grid in enumerate(grids):
-            folder = output / f"{number}_{pictures[number].stem}" if several else output
-            files += len(save(folder, grid, pictures[number] if pictures else None))
-        say(f"{files} files in {output}")
+            folder = output / f"{number}_{files[number].stem}" if several else output
+            written += len(save(folder, grid, pictures[number] if pictures else None))
+        say(f"{written} files in {output}")
     for number, grid in enumerate(grids):
         if as_json:
-            print_json(({"picture": str(pictures[number])} if several else {}) | _values(grid))
+            print_json(({"picture" if pictures else "tensor": str(files[number])} if several else {}) | _values(grid))
     if not as_json:
-        _print(grids, pictures if several else [])
+        _print(grids, files if several else [])
 
 
 def read_extents(text: str, field: str) -> list[int]:
@@ -242,7 +244,7 @@ def _most(drop: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> dict[str, 
     return {"place": [int(i) for i in place], "drop": float(drop[place])}
 
 
-def _print(grids: Sequence[OcclusionGrid], pictures: Sequence[Path]) -> None:
+def _print(grids: Sequence[OcclusionGrid], files: Sequence[Path]) -> None:
     rows = []
     for number, grid, target in ((i, g, t) for i, g in enumerate(grids) for t in g.header.targets):
         drop = grid.drop(target.key)
@@ -250,7 +252,7 @@ def _print(grids: Sequence[OcclusionGrid], pictures: Sequence[Path]) -> None:
         begin = [int(b[i]) for b, i in zip(grid.header.begins, place, strict=False)]
         rows.append(
             (
-                *([pictures[number].name] if pictures else []),
+                *([files[number].name] if files else []),
                 target.name,
                 f"{target.baseline:.4g}",
                 f"{float(np.nanmin(grid.scores[target.key])):.4g}",
@@ -259,7 +261,7 @@ def _print(grids: Sequence[OcclusionGrid], pictures: Sequence[Path]) -> None:
             )
         )
     headings = ("TARGET", "WHOLE", "LOWEST", "LARGEST DROP", "HIDDEN FROM")
-    if pictures:
-        print_table(("PICTURE", *headings), rows, right=(2, 3, 4))
+    if files:
+        print_table(("FILE", *headings), rows, right=(2, 3, 4))
     else:
         print_table(headings, rows, right=(1, 2, 3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +13,7 @@ import numpy.typing as npt
 import typer
 
 from unpool.client.errors import InvalidArgumentError
+from unpool.client.occlusion_requests import ExampleLike
 
 ImageArgument = Annotated[
     Path | None, typer.Argument(metavar="IMAGE", help="A picture file.", exists=True, dir_okay=False)
@@ -21,6 +24,16 @@ ImagesArgument = Annotated[
 TensorOption = Annotated[
     Path | None,
     typer.Option("--tensor", metavar="FILE.npy", exists=True, dir_okay=False, help="The input itself, instead."),
+]
+TensorsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--tensor",
+        metavar="FILE.npy|FILE.npz",
+        exists=True,
+        dir_okay=False,
+        help="The input itself, instead, or all inputs by their names (.npz); may be repeated.",
+    ),
 ]
 InputOption = Annotated[
     list[str] | None,
@@ -58,6 +71,23 @@ def read(image: Path | None, tensor: Path | None, inputs: list[str] | None, of: 
                 raise InvalidArgumentError(f"{item!r} is not NAME=FILE.npy", field="--input")
             named[name] = _load(Path(file), "--input")
     return Question(image, _load(tensor, "--tensor") if tensor else None, named, of)
+
+
+def examples(paths: Sequence[Path]) -> list[ExampleLike]:
+    """Reads examples: a ``.npy`` file holds the only input, a ``.npz`` file all of them by name.
+
+    Raises:
+        InvalidArgumentError: a file is neither.
+    """
+    return [_named(path) if path.suffix == ".npz" else _load(path, "--tensor") for path in paths]
+
+
+def _named(path: Path) -> dict[str, npt.ArrayLike]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InvalidArgumentError(f"{path} is no .npz file of numbers", field="--tensor") from error
 
 
 def _load(path: Path, field: str) -> npt.NDArray[np.generic]:
