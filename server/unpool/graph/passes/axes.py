@@ -64,7 +64,6 @@ class _Spread:
         self.said = [relations_of(node) for node in model.graph]
         self._inputs = [v for v in model.graph.inputs if v.name not in model.graph.initializers]
         self.values = [*model.graph.inputs, *(o for node in model.graph for o in node.outputs)]
-        self._inputs = len(model.graph.inputs)
         self.labels = Classes()
         self._rank = {v: len(dims_of(v) or ()) for v in self.values}
         for relations in self.said:
@@ -86,7 +85,7 @@ class _Spread:
     def _images(self) -> set[Dim]:
         """The batch extents of the inputs, which are labelled before anything is guessed."""
         found: set[Dim] = set()
-        for value in self.values[: self._inputs]:
+        for value in self._inputs:
             labels = self.of(value)
             if BATCH in labels:
                 found.add((dims_of(value) or ())[labels.index(BATCH)])
