@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,51 +12,33 @@ import torch
 from unpool.engine.binding import bind
 from unpool.engine.boxes import Ints
 from unpool.engine.branching import Branches
-from unpool.engine.captures import Capture, CaptureStore, dense, sign
-from unpool.engine.cutting import Split, split
+from unpool.engine.captures import Capture, CaptureStore
+from unpool.engine.capturing import Capturing
 from unpool.engine.devices import Device, resolve
-from unpool.engine.dirt import spread
 from unpool.engine.executor import Executor
-from unpool.engine.feeds import Feeds
+from unpool.engine.feeds import Feeds, check
 from unpool.engine.forward import Forward
 from unpool.engine.geometry import Field, Geometry
 from unpool.engine.heap import bound_caches
-from unpool.engine.memory import admit
 from unpool.engine.occluders import Occluders
-from unpool.engine.parties import classes
+from unpool.engine.occluding import Asked, forward_batch, stages
 from unpool.engine.patchwise import Occlusion
 from unpool.engine.plan import Plan, Route, route
 from unpool.engine.policies import Policy
-from unpool.engine.rates import party_seconds, work
 from unpool.engine.recent import Recent
-from unpool.engine.sessions import shape_name, sign_name, switch_name
+from unpool.engine.sessions import shape_name
 from unpool.engine.settings import EngineSettings
-from unpool.engine.switches import from_indices, from_input, taken
+from unpool.engine.switches import crossed
 from unpool.engine.verification import batches_hold
 from unpool.engine.walk import Piece, Signal, Walker
 from unpool.engine.weights import Weights
 from unpool.graph import Model
-from unpool.graph.errors import InvalidArgumentError, PreconditionError
-from unpool.graph.model import Array, BatchSupport, Node
+from unpool.graph.errors import PreconditionError
+from unpool.graph.model import Array, BatchSupport
 
 _GEOMETRIES = 32
 """Input shapes that are remembered: callers of a model of any size may bring a new one each time."""
 _ROUTES = 256
-_BATCH, _FEWEST = 64, 4
-"""The most and, small enough, the fewest images of a batch of forward runs."""
-_BATCH_BYTES = 128 << 20
-"""How much the largest value of such a batch may take."""
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What a capture lacks: the plan that gives it (``None`` where nothing is lacking), and what becomes of it."""
-
-    plan: Plan | None
-    values: set[str]
-    masks: set[str]
-    direct: set[str]
-    derived: set[str]
 
 
 class Engine:
@@ -90,10 +71,10 @@ class Engine:
         self._forward = Forward(model, self._device, self.settings)
         self._captures = captures or CaptureStore(self.settings.capture_bytes)
         self._scope = scope
+        self._capturing = Capturing(model.graph, self._device, self._forward, self.settings.request_bytes)
         self._branches = Branches(model, self._deciding)
         self._geometries: Recent[tuple[tuple[str, tuple[int, ...]], ...], Geometry] = Recent(_GEOMETRIES)
         self._routes: Recent[tuple[frozenset[str], frozenset[str], Policy], Route] = Recent(_ROUTES)
-        self._pools: dict[str, Node] = {n.name: n for n in model.graph.nodes if n.op_type == "MaxPool"}
         self._crossed: Recent[str, dict[str, int]] = Recent(_ROUTES)
         self._batch_proven: bool | None = None
         self._lock = threading.RLock()
@@ -131,30 +112,7 @@ class Engine:
         Raises:
             InvalidArgumentError: a missing or unknown name, a wrong dtype, rank or extent, NaN or infinity.
         """
-        graph = self.model.graph
-        if feeds.of not in graph.inputs:
-            raise InvalidArgumentError("of", f"'{feeds.of}' is not an input; the inputs are {', '.join(graph.inputs)}")
-        if missing := [i for i in graph.inputs if i not in feeds.arrays]:
-            raise InvalidArgumentError("inputs", f"'{missing[0]}' is missing; the inputs are {', '.join(graph.inputs)}")
-        for name, array in feeds.arrays.items():
-            if name not in graph.inputs:
-                raise InvalidArgumentError("inputs", f"'{name}' is not an input; they are {', '.join(graph.inputs)}")
-            self._check_array(name, array)
-
-    def _check_array(self, name: str, array: Array) -> None:
-        value = self.model.graph.values[name]
-        if value.dtype and array.dtype.name != value.dtype:
-            raise InvalidArgumentError("tensor", f"input '{name}' takes {value.dtype}, not {array.dtype.name}")
-        declared = value.shape
-        if declared is not None:
-            wanted = "(" + ", ".join(str(d if d is not None else "?") for d in declared) + ")"
-            fits = len(declared) == array.ndim and all(
-                not isinstance(d, int) or d == n for d, n in zip(declared, array.shape, strict=True)
-            )
-            if not fits or 0 in array.shape:
-                raise InvalidArgumentError("tensor", f"input '{name}' takes shape {wanted}, not {array.shape}")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InvalidArgumentError("tensor", f"input '{name}' holds NaN or infinity")
+        check(self.model.graph, feeds)
 
     def images(self, feeds: Feeds) -> int:
         """How many images are fed at once: what is looked at may be common to all of them, as a graph of atoms is."""
@@ -173,7 +131,7 @@ class Engine:
         """
         self.check(feeds)
         wanted = list(names if names is not None else self.model.graph.outputs)
-        self._admit(Plan(frozenset(wanted)), self.geometry(feeds))
+        self._capturing.admit(Plan(frozenset(wanted)), self.geometry(feeds))
         found = self._forward.run(Plan(frozenset(wanted)), feeds)
         return {name: found[name].numpy(force=True) for name in wanted}
 
@@ -288,18 +246,7 @@ class Engine:
     def _pools_above(self, to: str) -> dict[str, int]:
         """Value name -> the max pools between it and ``to``, as bits, for every value that ``to`` reaches."""
         with self._lock:
-            return self._crossed.find(to, lambda: self._count_pools(to))
-
-    def _count_pools(self, to: str) -> dict[str, int]:
-        found = {to: 0}
-        for node in self.model.graph.nodes:
-            before = [found[i] for i in node.inputs if i in found]
-            if before:
-                bits = 1 << list(self._pools).index(node.name) if node.name in self._pools else 0
-                for crossed in before:
-                    bits |= crossed
-                found.update((output, bits) for output in node.outputs if output)
-        return found
+            return self._crossed.find(to, lambda: crossed(self.model.graph, to))
 
     # -- capture and walk ---------------------------------------------------------------------------------------------
 
@@ -324,64 +271,27 @@ class Engine:
             A capture that holds all of it. A later call on the same input may add to it.
         """
         with self._lock:
-            found, wanted = self._missing(feeds, values, masks, switches)
+            found = self._begun(feeds)
+            wanted = self._capturing.missing(found, values, masks, switches)
             if wanted.plan is not None:
-                self._admit(wanted.plan, found.geometry)
-                self._fill(found, feeds, wanted)
+                self._capturing.admit(wanted.plan, found.geometry)
+                self._capturing.fill(found, feeds, wanted)
             self._captures.put(self._scope + feeds.digest, found)
             return found
 
     def opening(self, feeds: Feeds, route: Route, also: Iterable[str] = ()) -> Iterator[None]:
         """Makes the session that ``captured_for`` will need, in stages; the caller may give up between them."""
         with self._lock:
-            found, wanted = self._missing(feeds, route.values | set(also), route.masks, route.switches)
+            found = self._begun(feeds)
+            wanted = self._capturing.missing(found, route.values | set(also), route.masks, route.switches)
         if wanted.plan is not None:
-            self._admit(wanted.plan, found.geometry)
+            self._capturing.admit(wanted.plan, found.geometry)
             yield from self._forward.opening(wanted.plan, feeds)
 
-    def _admit(self, plan: Plan, geometry: Geometry) -> None:
-        pools = [self._pools[name].outputs[0] for name in plan.switches]
-        admit(plan, pools, geometry, self.settings.request_bytes)
-
-    def _missing(
-        self, feeds: Feeds, values: Iterable[str], masks: Iterable[str], switches: Iterable[str]
-    ) -> tuple[Capture, _Wanted]:
-        """The capture of an input as far as there is one, and what it lacks."""
-        graph = self.model.graph
+    def _begun(self, feeds: Feeds) -> Capture:
+        """The capture of an input as far as there is one."""
         found = self._captures.get(self._scope + feeds.digest)
-        if found is None:
-            found = Capture(self.geometry(feeds), self.images(feeds))
-        missing = {v for v in values if v not in found.values}
-        signs = {m for m in masks if m not in found.masks and m not in found.values} - missing
-        pools = [self._pools[s] for s in switches if s not in found.switches]
-        direct = {p.name for p in pools if taken(p, graph.values[p.inputs[0]].dtype, self._device)}
-        derived = {p.name for p in pools} - direct
-        inside = {m for m in signs if self._signed_inside(m)}
-        sinks = missing | signs - inside | {self._pools[name].inputs[0] for name in derived}
-        plan = Plan(frozenset(sinks), frozenset(direct), signs=frozenset(inside))
-        return found, _Wanted(None if plan.empty else plan, missing, signs, direct, derived)
-
-    def _signed_inside(self, name: str) -> bool:
-        """Whether the run itself can take a value's sign: what the model computes, in float32."""
-        graph = self.model.graph
-        return name in graph.producers and graph.values[name].dtype == "float32"
-
-    def _fill(self, capture: Capture, feeds: Feeds, wanted: _Wanted) -> None:
-        assert wanted.plan is not None
-        found = self._forward.run(wanted.plan, feeds)
-        for name in wanted.values:
-            capture.values[name] = dense(_float32(found[name]).to(self._device.torch))
-        for name in wanted.masks:
-            inside = found.get(sign_name(name))
-            capture.masks[name] = (sign(found[name]) if inside is None else dense(inside)).to(self._device.torch)
-        for name in wanted.direct:
-            pool = self._pools[name]
-            extents = list(capture.geometry.shapes[pool.inputs[0]][2:])
-            capture.switches[name] = dense(from_indices(found[switch_name(name)], pool, extents))
-        for name in wanted.derived:
-            pool = self._pools[name]
-            capture.switches[name] = dense(from_input(_float32(found[pool.inputs[0]]), pool))
-        self._device.settle()
+        return Capture(self.geometry(feeds), self.images(feeds)) if found is None else found
 
     def walk(self, route: Route, capture: Capture, seeds: Mapping[str, Signal], images: Ints) -> Iterator[Piece | None]:
         """Carries signals along a route; see ``unpool.engine.walk.Walker.walk``."""
@@ -405,14 +315,7 @@ class Engine:
 
     def forward_batch(self, feeds: Feeds) -> int:
         """How many images a batch of whole forward runs may have: about a piece's multiply-adds, or a few at least."""
-        geometry = self.geometry(feeds)
-        counted = [work(n, geometry) for n in self.model.graph.nodes if any(o in geometry.shapes for o in n.outputs)]
-        return self._batch(geometry, geometry.shapes, sum(w.multiply_adds * w.places for w in counted))
-
-    def _batch(self, geometry: Geometry, names: Iterable[str], operations: float) -> int:
-        largest = max((math.prod(geometry.shapes[n]) * 4 for n in names if n in geometry.shapes), default=1)
-        fits = min(_BATCH, max(_FEWEST, int(self.settings.piece_operations / max(operations, 1.0))))
-        return max(1, min(fits, _BATCH_BYTES // largest))
+        return forward_batch(self.geometry(feeds), self.settings)
 
     def occlusion(
         self,
@@ -424,62 +327,10 @@ class Engine:
         forced: bool,
         batched: bool,
     ) -> Iterator[Occlusion | None]:
-        """Prepares the patchwise forward of windows over an input.
-
-        Args:
-            feeds: one image.
-            occluders: the windows over ``feeds.of``.
-            names: values that are wanted.
-            maps: layer -> channel of which the sum over the plane is wanted.
-            forced: boxes as far as they go, whatever they cost.
-            batched: several images may be fed at once.
-
-        Yields:
-            ``None`` between stages; at the end what runs positions, unless whole runs cost less.
-        """
+        """Prepares the patchwise forward of windows over an input; see ``unpool.engine.occluding.stages``."""
+        wanted = Asked(feeds, occluders, names, maps, forced=forced, batched=batched)
         geometry = self.geometry(feeds)
-        dirt = spread(geometry, feeds.of, occluders.origins, occluders.window)
-        found = split(geometry, feeds.of, dirt, names, maps, forced=forced)
-        if not found.cut.steps:
-            return
-        yield None
-        kept = self.capture(feeds, found.kept)
-        yield None
-        tail = yield from self._tail(found, feeds, kept)
-        behind = self.model.graph.ancestors(found.cut.rest) - self.model.graph.ancestors(found.cut.changed)
-        wide = self._batch(geometry, [*found.cut.changed, *found.cut.given, *behind], found.behind)
-        yield Occlusion(
-            cut=found.cut,
-            geometry=geometry,
-            dirt=dirt,
-            occluders=occluders,
-            kept={name: kept.values[name] for name in found.kept},
-            weights=self.weights,
-            maps=maps,
-            classes=classes(dirt, found.weights, sum(party_seconds(n, geometry) for n, _ in found.cut.steps)),
-            tail=tail,
-            batch=wide,
-            batched=batched,
-            piece_bytes=self.settings.piece_bytes,
-            boxed=found.boxed,
-            saved=found.saved,
-        )
-
-    def _tail(
-        self, found: Split, feeds: Feeds, kept: Capture
-    ) -> Generator[None, None, Callable[[Mapping[str, Array]], dict[str, torch.Tensor]] | None]:
-        """What runs the graph behind a cut; its session is made in stages."""
-        cut = found.cut
-        if not cut.rest:
-            return None
-        plan = Plan(frozenset(cut.rest), sources=frozenset([*cut.changed, *cut.fixed]))
-        first = {n: kept.values[n].contiguous().numpy(force=True) for n in plan.sources}
-        yield from self._forward.opening(plan, Feeds(first, feeds.of))
-
-        def tail(values: Mapping[str, Array]) -> dict[str, torch.Tensor]:
-            return self._forward.run(plan, Feeds(values, feeds.of))
-
-        return tail
+        return stages(wanted, geometry, self.weights, self._forward, partial(self.capture, feeds), self.settings)
 
     def resolve(self, name: str | None, default: str) -> str:
         """The tensor name behind a layer's or a tensor's name.
@@ -495,8 +346,3 @@ class Engine:
         if name in self.model.graph.constants:
             raise PreconditionError(f"'{name}' is a constant of the model: no signal reaches it")
         return self.model.layers.find(name).name
-
-
-def _float32(tensor: torch.Tensor) -> torch.Tensor:
-    """Floats of any width as float32; everything else as it is."""
-    return tensor.float() if tensor.is_floating_point() else tensor

@@ -9,7 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from unpool.graph.model import Array
+from unpool.graph.errors import InvalidArgumentError
+from unpool.graph.model import Array, Graph, Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,3 +35,34 @@ class Feeds:
             if array.size:
                 found.update(array.reshape(-1).view(np.uint8).data)  # bytes, because a buffer of bfloat16 is refused
         return found.hexdigest()
+
+
+def check(graph: Graph, feeds: Feeds) -> None:
+    """Refuses inputs that a model cannot take.
+
+    Raises:
+        InvalidArgumentError: a missing or unknown name, a wrong dtype, rank or extent, NaN or infinity.
+    """
+    if feeds.of not in graph.inputs:
+        raise InvalidArgumentError("of", f"'{feeds.of}' is not an input; the inputs are {', '.join(graph.inputs)}")
+    if missing := [i for i in graph.inputs if i not in feeds.arrays]:
+        raise InvalidArgumentError("inputs", f"'{missing[0]}' is missing; the inputs are {', '.join(graph.inputs)}")
+    for name, array in feeds.arrays.items():
+        if name not in graph.inputs:
+            raise InvalidArgumentError("inputs", f"'{name}' is not an input; they are {', '.join(graph.inputs)}")
+        _check_array(name, graph.values[name], array)
+
+
+def _check_array(name: str, value: Value, array: Array) -> None:
+    if value.dtype and array.dtype.name != value.dtype:
+        raise InvalidArgumentError("tensor", f"input '{name}' takes {value.dtype}, not {array.dtype.name}")
+    declared = value.shape
+    if declared is not None:
+        wanted = "(" + ", ".join(str(d if d is not None else "?") for d in declared) + ")"
+        fits = len(declared) == array.ndim and all(
+            not isinstance(d, int) or d == n for d, n in zip(declared, array.shape, strict=True)
+        )
+        if not fits or 0 in array.shape:
+            raise InvalidArgumentError("tensor", f"input '{name}' takes shape {wanted}, not {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InvalidArgumentError("tensor", f"input '{name}' holds NaN or infinity")

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from unpool.engine.devices import Device
-from unpool.graph.model import Attribute, Node
+from unpool.graph.model import Attribute, Graph, Node
 from unpool.ops.switches import COMPARED, codes_from_indices, codes_from_input, pool_geometry
 
 _FIRST_WITH_INDICES = 8
@@ -83,3 +83,18 @@ def from_indices(indices: Tensor, node: Node, extents: list[int]) -> Tensor:
 def from_input(x: Tensor, node: Node) -> Tensor:
     """Switch codes from what the pool reads, (N, C, D1 ... Dn)."""
     return codes_from_input(x, pool_geometry(node, list(x.shape[2:])))
+
+
+def crossed(graph: Graph, to: str) -> dict[str, int]:
+    """Value name -> the max pools between it and ``to``, as bits, for every value that ``to`` reaches."""
+    found = {to: 0}
+    pools = 0
+    for node in graph.nodes:
+        pools += node.op_type == "MaxPool"
+        before = [found[i] for i in node.inputs if i in found]
+        if before:
+            bits = 1 << pools if node.op_type == "MaxPool" else 0
+            for each in before:
+                bits |= each
+            found.update((output, bits) for output in node.outputs if output)
+    return found
