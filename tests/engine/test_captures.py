@@ -16,7 +16,7 @@ from tests.engine.networks import Net
 from tests.methods.small import SETTINGS, engine_of, feeds_of, rectified
 from tests.oracles.recording import record
 
-import unpool.engine.engine as engine_module
+import unpool.engine.capturing as capturing_module
 import unpool.engine.forward as forward_module
 from unpool.engine import Engine, EngineSettings, Feeds, Policy
 from unpool.engine.captures import Capture, CaptureStore
@@ -182,7 +182,7 @@ def test_indices_and_the_pools_input_give_the_same_switches(
     derived = feeds_engine.captured_for(feeds, route).switches["n2"]
     assert not any("switches" in name for run in runs for name in run)
     runs.clear()
-    monkeypatch.setattr(engine_module, "taken", believed)
+    monkeypatch.setattr(capturing_module, "taken", believed)
     direct = engine_of(rectified()).captured_for(feeds, route).switches["n2"]
     assert any("switches" in name for run in runs for name in run)
     assert torch.equal(direct, derived)
