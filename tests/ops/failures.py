@@ -7,7 +7,7 @@ REFUSED: dict[tuple[str, str], str] = {
     ("", "SoftmaxCrossEntropyLoss"): "a training loss; no signal is asked for behind it",
     ("", "Scan"): "control flow runs in ONNX Runtime and is opaque to the walk",
     ("", "Loop"): "control flow runs in ONNX Runtime and is opaque to the walk",
-    ("", "If"): "control flow runs in ONNX Runtime and is opaque to the walk",
+    ("", "If"): "an input decides it, and the branch taken is crossed node by node; the If itself has no forward",
     ("", "Constant"): "a constant has no inputs: the loader lifts it out of the graph, and no case of one node is left",
     ("", "NonMaxSuppression"): "gives indices of boxes, through which no signal passes; ONNX Runtime computes them",
     ("", "ImageDecoder"): "decodes files, before any signal's path begins",
