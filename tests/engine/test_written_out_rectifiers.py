@@ -56,6 +56,11 @@ _WRITTEN |= {
         ("leaky by min", "leaky", "p = Max (c, zero) q = Min (c, zero) m = Mul (fifth, q) r = Add (p, m)"),
         ("prelu by max", "prelu", "m = Mul (slopes, c) r = Max (m, c)"),
         ("prelu by parts", "prelu", "p = Relu (c) n = Neg (c) q = Relu (n) m = Mul (slopes, q) r = Sub (p, m)"),
+        (
+            "prelu by negated slopes",
+            "prelu",
+            "p = Relu (c) n = Neg (c) q = Relu (n) m = Mul (q, slants) r = Add (p, m)",
+        ),
         ("prelu by min", "prelu", "p = Relu (c) q = Min (c, zero) m = Mul (q, slopes) r = Add (m, p)"),
         (
             "prelu by the absolute value",
@@ -78,6 +83,7 @@ def _network(rectifier: list[NodeProto]) -> bytes:
         "fifth": np.full((), 0.2),
         "less": np.full((), -0.2),
         "slopes": np.linspace(0.1, 0.9, 6).reshape(6, 1, 1),
+        "slants": -np.linspace(0.1, 0.9, 6).reshape(6, 1, 1),
     }
     nodes = [
         helper.make_node("Conv", ["x", "a"], ["c"], "first"),

@@ -129,6 +129,75 @@ class ChannelsLast(nn.Module):
         return self.body(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
+class TokensFirst(nn.Module):
+    """Patches as tokens through torch's own attention, which puts the tokens in front of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.first = nn.Conv2d(3, 16, 4, 4), nn.Parameter(torch.randn(1, 1, 16))
+        self.norm, self.attention = nn.LayerNorm(16), nn.MultiheadAttention(16, 4, batch_first=True)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.patches(x).flatten(2).transpose(1, 2)
+        h = torch.cat([self.first.expand(h.shape[0], -1, -1), h], 1)
+        n = self.norm(h)
+        return self.head((h + self.attention(n, n, n, need_weights=False)[0])[:, 0])
+
+
+class Windows(nn.Module):
+    """Places of 2 x 2 windows folded into the batch, mixed among windows, and put back (MobileViT)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.leave = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 4, 3, 1, 1)
+        self.norm, self.query, self.value = nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.enter(x))
+        n, c, height, width = h.shape
+        rows, columns = height // 2, width // 2
+        p = h.reshape(n * c * rows, 2, columns, 2).transpose(1, 2).reshape(n, c, rows * columns, 4)
+        p = p.transpose(1, 3).reshape(n * 4, rows * columns, c)
+        q = self.norm(p)
+        p = p + torch.softmax(self.query(q) @ q.transpose(1, 2), -1) @ self.value(q)
+        p = p.view(n, 4, rows * columns, c).transpose(1, 3)
+        p = p.reshape(n * c * rows, columns, 2, 2).transpose(1, 2).reshape(n, c, height, width)
+        return self.leave(p)
+
+
+class Standardised(nn.Module):
+    """Convolutions whose filters are standardised as they run, by a batch norm over weights (BiT, NFNet)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 6, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in (self.one, self.two):
+            flat = layer.weight.reshape(1, layer.out_channels, -1)
+            even = nn.functional.batch_norm(flat, None, None, training=True, momentum=0.0)
+            weight = even.reshape_as(layer.weight) * 0.3
+            x = torch.relu(nn.functional.conv2d(x, weight, layer.bias, layer.stride, layer.padding))
+        return x
+
+
+class Spectrogram(nn.Module):
+    """A short-time Fourier transform in front of convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(32))
+        self.body = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Torch's older exporter knows no complex numbers, its newer one nothing else.
+        parts = not torch.compiler.is_compiling()
+        found = torch.stft(x, 32, 16, window=self.window, center=False, return_complex=not parts)
+        power = (found if parts else torch.view_as_real(found)).square().sum(-1)
+        return self.body(torch.log1p(power)[:, None])
+
+
 def _plain() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2),
@@ -169,6 +238,10 @@ NETWORKS = {
     "recurrent": Network(Recurrent, _whole(30, 7), to=True),
     "hourglass": Network(Hourglass, _picture(1, 1, 16, 24), free=(2, 3)),
     "channels_last": Network(ChannelsLast, _picture(1, 20, 24, 3)),
+    "tokens_first": Network(TokensFirst, _picture(1, 3, 16, 16)),
+    "windows": Network(Windows, _picture(1, 3, 16, 24)),
+    "standardised": Network(Standardised, _picture(1, 3, 16, 16)),
+    "spectrogram": Network(Spectrogram, _picture(1, 256)),
 }
 
 

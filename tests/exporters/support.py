@@ -71,7 +71,11 @@ class Exported:
         """Asserts that the strongest unit of every layer above the sink has a finite projection, and not all blank."""
         strengths = []
         graph = self.engine.model.graph
-        above = graph.descendants([self.sink]) - {self.sink}
+        above = {self.sink}
+        for node in graph.nodes:  # what only the input's extents decide takes no signal down
+            if not above.isdisjoint(node.inputs):
+                above |= {o for o in node.outputs if o and graph.values[o].dtype.startswith("float")}
+        above.discard(self.sink)
         to = None if self.sink == self.feeds.of else self.sink
         for layer in self.engine.model.layers:
             value = graph.values[layer.name]

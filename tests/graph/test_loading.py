@@ -72,6 +72,47 @@ def test_computed_pad_amounts_become_constant() -> None:
     np.testing.assert_allclose(run(model, {"x": x})[0], np.concatenate(expected), rtol=1e-4, atol=1e-5)
 
 
+def test_folded_numbers_keep_their_rank() -> None:
+    """Of a number without axes NumPy makes one with an axis, or none at all, if it is let."""
+    data = text_model(
+        """g (float[1,2,7,7] x) => (float[1,2,7,7] y, float f) {
+            s = Shape(x) h = Gather(s, two) r = Mod(h, three) b = Range(r, h, three) t = Cast<to=1>(b)
+            f = ReduceSum<keepdims=0>(t) c = Cast<to=1>(h) y = Mul(x, c)
+        }""",
+        {"two": np.array(2, np.int64), "three": np.array(3, np.int64)},
+    )
+    model = load(data)
+    x = np.random.default_rng(1).standard_normal((1, 2, 7, 7)).astype(np.float32)
+    y, f = run(model, {"x": x})
+    np.testing.assert_array_equal(y, x * 7)
+    assert float(f) == 1 + 4
+    assert model.graph.constants["c"].shape == ()
+
+
+def test_batch_normalisation_of_weights_is_no_training() -> None:
+    """Weight standardisation, as torch exports it: the statistics are those of the filters, not of the images."""
+    data = text_model(
+        """g (float[1,2,6,6] x) => (float[1,2,4,4] y) {
+            t = Reshape(w, flat) n, m, q = BatchNormalization<training_mode=1>(t, k, z, z, k) v = Reshape(n, whole)
+            y = Conv(x, v)
+        }""",
+        {
+            "w": W,
+            "flat": np.array([1, 2, -1], np.int64),
+            "whole": np.array(W.shape, np.int64),
+            "k": np.ones(2, np.float32),
+            "z": np.zeros(2, np.float32),
+        },
+    )
+    model = load(data)
+    x = np.random.default_rng(1).standard_normal((1, 2, 6, 6)).astype(np.float32)
+    flat = W.reshape(2, -1).astype(np.float64)
+    standard = (flat - flat.mean(1, keepdims=True)) / np.sqrt(flat.var(1, keepdims=True) + 1e-5)
+    patches = np.lib.stride_tricks.sliding_window_view(x[0], (3, 3), (1, 2))
+    expected = np.einsum("chwij,ocij->ohw", patches, standard.reshape(W.shape))
+    np.testing.assert_allclose(run(model, {"x": x})[0][0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_reshape_to_a_computed_batch_becomes_constant() -> None:
     data = text_model(
         """g (float[N,2,4,4] x) => (float[N,k] y) {

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tests import zoo
+from tests.engine.networks import Net
 from tests.methods.small import SETTINGS, engine_of, feeds_of, rectified
 from tests.oracles.occlusion import BruteForce
 
@@ -120,6 +121,28 @@ def test_every_way_equals_a_plain_loop(mode: Mode, window: tuple[int, int], stri
             tile.sums, wanted["t1"][tile.numbers, 0, header.map.channel].sum((1, 2)), rtol=1e-5, atol=1e-5
         )
     assert header.boxed == (0 if mode is Mode.BRUTE_FORCE else header.boxed)
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_coordinates_joined_to_a_signal_are_cut_to_the_boxes(computed: bool) -> None:
+    """CoordConv, or the first state of a recurrence over pictures: constant, or computed beside the signal."""
+    random = np.random.default_rng(5)
+    net = Net(random, (3, 12, 12))
+    beside = net.weight(random.normal(size=(1, 2, 12, 12)).astype(np.float32))
+    if computed:
+        shape = net.add("Shape", ["x"])
+        beside = net.add("Add", [beside, net.add("ReduceMin", [net.add("Cast", [shape], to=1)], keepdims=0)])
+    net.add("Concat", ["x", beside], axis=1)
+    net.add("Conv", [net.current, net.normal(4, 5, 3, 3), net.normal(4)], pads=[1] * 4)
+    engine = engine_of(net.model((1, 3, 12, 12)), SETTINGS)
+    feeds = feeds_of(engine, random.normal(size=(1, 3, 12, 12)).astype(np.float32))
+    output = engine.model.graph.outputs[0]
+    targets = (Target((0, 0, 0), (4, 12, 12), output), Target.element(2, 5, 6, output=output))
+    found = {}
+    for mode in (Mode.BOXES, Mode.BRUTE_FORCE):
+        header, found[mode], _ = asked(engine, feeds, OcclusionRequest((3,), (4,), targets=targets, mode=mode))
+        assert (header.boxed > 0) == (mode is Mode.BOXES)
+    np.testing.assert_allclose(found[Mode.BOXES], found[Mode.BRUTE_FORCE], rtol=1e-5, atol=1e-4)
 
 
 def test_given_positions_and_wanted_ones_alone() -> None:

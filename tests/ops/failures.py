@@ -85,8 +85,6 @@ _BY_REASON: dict[str, tuple[str, ...]] = {
         "test_split_to_sequence_nokeepdims",
     ),
     "training mode: a model is looked at as it infers": (
-        "test_batchnorm_epsilon_training_mode",
-        "test_batchnorm_example_training_mode",
         "test_training_dropout",
         "test_training_dropout_default",
         "test_training_dropout_default_mask",

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from unpool.graph.model import Attribute, Graph, Node
+from unpool.graph.model import Attribute, Constant, Graph, Node
 from unpool.graph.rectifiers import clip_bounds, scalar
 
 
@@ -40,12 +40,16 @@ class Trace:
 
 @dataclass(frozen=True)
 class Match:
-    """One recognised function: the operator that it is, what it reads, and the nodes that it is made of."""
+    """One recognised function: the operator that it is, what it reads, and the nodes that it is made of.
+
+    ``constants`` are those among its inputs that the file does not hold as they are.
+    """
 
     op_type: str
     inputs: tuple[str, ...]
     attributes: Mapping[str, Attribute]
     nodes: tuple[Node, ...]
+    constants: Mapping[str, Constant] = field(default_factory=dict)
 
 
 def near(value: float | None, wanted: float) -> bool:

@@ -67,7 +67,8 @@ def _batch_normalization_adjoint(at: Crossing, signals: Signals) -> Signals:
 def _batch_normalization_window(
     node: Node, inputs: Sequence[Operand | None], outputs: Sequence[Operand | None]
 ) -> Sequence[AxisWindows]:
-    return pointwise(node, inputs, outputs) if node.attributes.get("spatial", 1) else whole(node, inputs, outputs)
+    alone = node.attributes.get("spatial", 1) and not node.attributes.get("training_mode", 0)
+    return pointwise(node, inputs, outputs) if alone else whole(node, inputs, outputs)
 
 
 @operator(
@@ -91,15 +92,16 @@ def batch_normalization(
     spatial: int = 1,
     training_mode: int = 0,
     outputs: int = 1,
-) -> Tensor:
+) -> Tensor | tuple[Tensor, Tensor, Tensor]:
     """Batch normalisation of x (N, C, D1 ... Dn) with running statistics.
 
-    Scale, shift, mean and variance are (C,) each, or (C, D1 ... Dn) where ``spatial`` is 0 (opset 7).
+    Scale, shift, mean and variance are (C,) each, or (C, D1 ... Dn) where ``spatial`` is 0 (opset 7). In training mode
+    (weights that are standardised as they run) the statistics are those of x; the running ones are given as well.
     """
-    if training_mode or outputs > 1:
-        raise NotImplementedError(
-            "batch normalisation in training mode is not known here; export the model for inference"
-        )
+    if training_mode:
+        return _by_own_statistics(x, scale, b, mean, var, epsilon, momentum)
+    if outputs > 1:
+        raise NotImplementedError("batch normalisation with statistics as outputs is not known here before opset 14")
     parameters = (scale, b, mean, var)
     # One pass over x; but it has no derivative by the statistics.
     if all(p.ndim == 1 and p.dtype == x.dtype for p in parameters) and not (mean.requires_grad or var.requires_grad):
@@ -107,6 +109,18 @@ def batch_normalization(
     gain = scale / torch.sqrt(var + epsilon)
     rank = x.ndim
     return ((x - _along_channels(mean, rank)) * _along_channels(gain, rank) + _along_channels(b, rank)).to(x.dtype)
+
+
+def _by_own_statistics(
+    x: Tensor, scale: Tensor, b: Tensor, mean: Tensor, var: Tensor, epsilon: float, momentum: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    axes = [i for i in range(x.ndim) if i != 1]
+    own = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    spread, centre = torch.var_mean(own, axes, correction=0)
+    gain = scale / torch.sqrt(spread + epsilon)
+    y = (own - _along_channels(centre, x.ndim)) * _along_channels(gain, x.ndim) + _along_channels(b, x.ndim)
+    running = (old * momentum + new * (1 - momentum) for old, new in ((mean, centre), (var, spread)))
+    return (y.to(x.dtype), *(r.to(old.dtype) for r, old in zip(running, (mean, var), strict=True)))  # type: ignore[return-value]
 
 
 @operator("LRN", 1, 13)

@@ -68,13 +68,15 @@ def _stft(
     *,
     onesided: int = 1,
 ) -> Tensor:
-    """Short-time Fourier transform: (N, L, 1 or 2) -> (N, frames, bins, 2)."""
+    """Short-time Fourier transform: (N, L, 1 or 2), or (N, L) of a real signal -> (N, frames, bins, 2)."""
     if frame_length is not None:
         length = int(frame_length.flatten()[0])
     elif window is not None:
         length = window.shape[0]
     else:
         length = x.shape[1]
+    # ONNX Runtime takes a real signal without the axis of its parts as well, and torch exports it so.
+    x = x.unsqueeze(-1) if x.ndim == 2 else x
     frames = x.unfold(1, length, int(frame_step.flatten()[0])).transpose(2, 3)
     if window is not None:
         frames = frames * window.reshape(-1, 1)

@@ -66,7 +66,10 @@ def recognise_activations(graph: Graph) -> Graph:
         o for n in found for o in n.outputs
     }
     values = MappingProxyType({name: value for name, value in graph.values.items() if name not in dropped})
-    return replace(graph, nodes=nodes, values=values)
+    constants = dict(graph.constants)
+    for match in found.values():
+        constants |= match.constants
+    return replace(graph, nodes=nodes, values=values, constants=MappingProxyType(constants))
 
 
 def _joined(node: Node, match: Match) -> Node:

@@ -8,6 +8,7 @@ from typing import Final
 from unpool.graph.model import Graph, Node
 from unpool.graph.patterns import Match, Trace, affine, clipped_by
 from unpool.graph.rectifiers import scalar
+from unpool.graph.weights import Computed
 
 _ABOVE: Final = {"Greater": True, "GreaterOrEqual": True, "Less": False, "LessOrEqual": False}
 
@@ -127,8 +128,16 @@ def _leaky(trace: Trace, node: Node, x: str, number: float, slope: str) -> Match
     shape = trace.graph.values[x].shape
     extents = trace.graph.constants[slope].shape
     # A slope that would make the result larger than the signal is no PRelu's.
-    if number != 1.0 or shape is None or len(extents) > len(shape):
+    if number not in (1.0, -1.0) or shape is None or len(extents) > len(shape):
         return None
     behind = shape[len(shape) - len(extents) :]
-    fits = all(extent in (1, own) for extent, own in zip(extents, behind, strict=True))
-    return Match("PRelu", (x, slope), MappingProxyType({}), nodes) if fits else None
+    if not all(extent in (1, own) for extent, own in zip(extents, behind, strict=True)):
+        return None
+    if number == 1.0:
+        return Match("PRelu", (x, slope), MappingProxyType({}), nodes)
+    # relu(x) + b relu(-x), as Keras writes it: the slope is -b.
+    name = f"{slope}:negated"
+    if name in trace.graph.values or name in trace.graph.constants:
+        return None
+    negated = Computed("Neg", {}, [trace.graph.constants[slope]], 0, extents, trace.graph.constants[slope].dtype)
+    return Match("PRelu", (x, name), MappingProxyType({}), nodes, MappingProxyType({name: negated}))
