@@ -22,6 +22,7 @@ from unpool.engine.boxable import Boxable, How
 from unpool.engine.boxes import Ints
 from unpool.engine.context import Context, Patch
 from unpool.engine.dirt import Dirt
+from unpool.engine.enlarging import resized, resized_inputs, transposed, transposed_inputs, transposed_padding
 from unpool.engine.fusing import Step, bounded, fused
 from unpool.engine.geometry import Geometry
 from unpool.engine.heap import large_blocks_apart
@@ -29,6 +30,7 @@ from unpool.engine.occluders import Occluded, Occluders, repeated
 from unpool.engine.parties import parties
 from unpool.engine.weights import Weights
 from unpool.graph.errors import PreconditionError
+from unpool.graph.intervals import Intervals
 from unpool.graph.model import Array, Node
 from unpool.ops import run
 
@@ -278,6 +280,10 @@ class Occlusion:
             match how.how:
                 case How.WINDOW | How.PAD:
                     results = self._through_window(step, patches[node.inputs[0]], origins, sizes, len(numbers))
+                case How.TRANSPOSED:
+                    results = (self._transposed(step, patches[node.inputs[0]], origins, sizes, len(numbers)),)
+                case How.RESIZE:
+                    results = (self._resized(step, patches[node.inputs[0]], origins, sizes),)
                 case How.RESHAPE:
                     x = patches[node.inputs[0]].value
                     results = (x.reshape(self._shape(output, sizes, len(numbers))),)
@@ -372,6 +378,46 @@ class Occlusion:
         if node.op_type == "AveragePool":
             y = y * self._shares(node, how, starts, y).to(y.device)
         return (y,)
+
+    def _transposed(
+        self, step: Step, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int], units: int
+    ) -> Tensor:
+        node, known = step.node, step.how.windows
+        assert known is not None
+        nothing = np.zeros(units, np.int64)
+        starts = [nothing if s is None else origins[s] for s in step.how.spatial]
+        counts = [known.outputs[i] if s is None else sizes[s] for i, s in enumerate(step.how.spatial)]
+        begins, extents, offsets = transposed_inputs(known, starts, counts)
+        axes = tuple(range(2, 2 + len(counts)))
+        name = node.inputs[0]
+        before, behind = transposed_padding(known, self.geometry.shapes[name][2:])
+        context = self._context(name, None, name, axes, before, behind)
+        labels = {p: s for s, p in self.geometry.value(name).spatial_axes.items()}
+        at = [patch.origins[labels[axis]] if axis in labels else nothing for axis in axes]
+        x = context.fill(begins, extents, patch.value, at)
+        bias = self.weights[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] else None
+        group = node.attributes.get("group", 1)
+        assert isinstance(group, int)
+        return transposed(x, self.weights[node.inputs[1]], bias, known, group, offsets, counts)
+
+    def _resized(self, step: Step, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int]) -> Tensor:
+        name = step.node.inputs[0]
+        value, plane = self.geometry.value(name), self.geometry.plane(name)
+        windows = self.geometry.windows(step.node)[0]
+        begins, extents = dict(origins), dict(sizes)
+        for s in step.how.matrices:
+            seen = windows[s].inputs_of(Intervals(origins[s], origins[s] + sizes[s]))
+            begins[s], extents[s] = resized_inputs(seen, plane[s])
+        x = self._brought(name, patch, begins, extents)
+        axes = value.spatial_axes
+        assert value.batch_axis is not None
+        return resized(
+            x,
+            value.batch_axis,
+            {axes[s]: matrix for s, matrix in step.how.matrices.items()},
+            {axes[s]: (origins[s], sizes[s]) for s in step.how.matrices},
+            {axes[s]: begins[s] for s in step.how.matrices},
+        )
 
     def _shares(self, node: Node, how: Boxable, starts: Sequence[Ints], y: Tensor) -> Tensor:
         """Places of the window over those that are averaged over, for each output of each box."""
