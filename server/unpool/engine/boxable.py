@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,10 +12,13 @@ from unpool.engine.geometry import Geometry
 from unpool.graph.intervals import POINTWISE, Broadcast, Sliding
 from unpool.graph.model import BATCH, CHANNEL, Node
 from unpool.ops import find
+from unpool.ops.convolution import transposed_geometry
 from unpool.ops.geometry import Geometry as Windows
 from unpool.ops.geometry import node_geometry, paired, string
+from unpool.ops.resize import Floats, node_matrices
 
 _WINDOWED = frozenset({"Conv", "MaxPool", "AveragePool"})
+_RESIZING = frozenset({"Resize", "Upsample"})
 _RESHAPING = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 _SIZED = frozenset({"Expand", "Shape", "Size", "ConstantOfShape"})
 """Operators that are told, or tell, the plane's extents, and would be wrong about a box."""
@@ -32,6 +35,8 @@ class How(enum.Enum):
     WINDOW = "through a window"
     PAD = "by putting a constant around"
     RESHAPE = "by giving another shape"
+    TRANSPOSED = "through a window, the other way"
+    RESIZE = "by weights along each axis"
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,14 @@ class Boxable:
         windows: of a window operator (for padding a window of one), one entry per axis behind batch and channel.
         spatial: for each of these axes the spatial index that boxes have along it; ``None`` takes the whole axis.
         outside: what stands outside the plane.
+        matrices: of resizing: spatial index -> weights (out, in).
     """
 
     how: How
     windows: Windows | None = None
     spatial: tuple[int | None, ...] = ()
     outside: float = 0.0
+    matrices: Mapping[int, Floats] = field(default_factory=dict, compare=False)
 
 
 def boxable(node: Node, geometry: Geometry, dirty: Set[str]) -> Boxable | None:
@@ -62,7 +69,7 @@ def boxable(node: Node, geometry: Geometry, dirty: Set[str]) -> Boxable | None:
     operator = find(node)
     if operator is None or node.op_type in _SIZED:
         return None
-    touched = [i for i, name in enumerate(node.inputs) if name in dirty]
+    touched = touched_inputs(node, geometry, dirty)
     for name in (*(node.inputs[i] for i in touched), *(o for o in node.outputs if o)):
         value = geometry.graph.values.get(name)
         # What is not float32 would be computed here in another precision than ONNX Runtime's.
@@ -72,9 +79,30 @@ def boxable(node: Node, geometry: Geometry, dirty: Set[str]) -> Boxable | None:
             return None
     if node.op_type in _WINDOWED:
         return _windowed(node, geometry, touched)
+    if node.op_type == "ConvTranspose":
+        return _transposed(node, geometry, touched)
+    if node.op_type in _RESIZING:
+        return _resizing(node, geometry, touched)
     if node.op_type == "Pad":
         return _padding(node, geometry, touched)
     return _pointwise(node, geometry, touched)
+
+
+def touched_inputs(node: Node, geometry: Geometry, dirty: Set[str]) -> list[int]:
+    """Which inputs the windows reach; sizes that are told by extents alone, as a free batch makes them, they do not."""
+    found = [i for i, name in enumerate(node.inputs) if name in dirty]
+    if node.op_type != "Resize":
+        return found
+    return [i for i in found if i == 0 or not _told_by_extents(node.inputs[i], geometry, dirty)]
+
+
+def _told_by_extents(name: str, geometry: Geometry, dirty: Set[str]) -> bool:
+    if name not in dirty:
+        return True
+    maker = geometry.graph.producers.get(name)
+    if maker is None:
+        return False
+    return maker.op_type in ("Shape", "Size") or all(_told_by_extents(i, geometry, dirty) for i in maker.inputs)
 
 
 def _pointwise(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
@@ -132,6 +160,37 @@ def _windowed(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | N
         return None
     outside = _LOWEST if node.op_type == "MaxPool" else 0.0
     return Boxable(How.WINDOW, known, _spatial(source.axes, geometry, node, range(2, len(source.shape))), outside)
+
+
+def _transposed(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    """Transposed convolution by constant filters of (N, C, D1 ... Dn)."""
+    if touched != [0] or any(name not in geometry.graph.constants for name in node.inputs[1:] if name):
+        return None
+    source, result, weight = (geometry.operand(n) for n in (node.inputs[0], node.outputs[0], node.inputs[1]))
+    if source is None or result is None or weight is None:
+        return None
+    if source.axes[:2] != (BATCH, CHANNEL) or result.axes[:2] != (BATCH, CHANNEL):
+        return None
+    known = transposed_geometry(node, source.shape[2:], weight.shape[2:])
+    if known.outputs != result.shape[2:] or len(known.kernel) > 3:
+        return None
+    return Boxable(How.TRANSPOSED, known, _spatial(source.axes, geometry, node, range(2, len(source.shape))))
+
+
+def _resizing(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    """Resizing along axes of the plane alone, without what stands outside of a region."""
+    if touched != [0] or string(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
+        return None
+    value, result = geometry.value(node.inputs[0]), geometry.value(node.outputs[0])
+    if value.spatial_axes != result.spatial_axes or value.batch_axis != result.batch_axis:
+        return None
+    source, *rest = (geometry.operand(n) for n in node.inputs)
+    found = node_matrices(node, source, rest, geometry.operand(node.outputs[0]))
+    along = geometry.windows(node)[0]
+    indices = {axis: s for s, axis in value.spatial_axes.items()}
+    if found is None or any(a not in indices for a in found) or any(s not in along for s in value.spatial_axes):
+        return None
+    return Boxable(How.RESIZE, matrices={indices[axis]: matrix for axis, matrix in found.items()})
 
 
 def _spatial(axes: object, geometry: Geometry, node: Node, positions: range) -> tuple[int | None, ...]:

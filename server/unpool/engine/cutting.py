@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unpool.engine.boxable import Boxable, How, boxable
+from unpool.engine.boxable import Boxable, How, boxable, touched_inputs
 from unpool.engine.dirt import Dirt
 from unpool.engine.geometry import Geometry
 from unpool.engine.patchwise import Cut
@@ -84,7 +84,7 @@ def _ways(nodes: Sequence[Node], geometry: Geometry, dirty: Set[str], of: str) -
     reached = {of}
     found: dict[Node, Boxable] = {}
     for node in nodes:
-        if all(i in reached for i in node.inputs if i in dirty):
+        if all(node.inputs[i] in reached for i in touched_inputs(node, geometry, dirty)):
             how = boxable(node, geometry, dirty)
             if how is not None:
                 found[node] = how
@@ -158,8 +158,8 @@ def _context(node: Node, how: Boxable, geometry: Geometry, dirt: Dirt) -> set[st
     values = geometry.graph.values
     touched = [i for i in node.inputs if i in dirt.intervals]
     found = {i for i in node.inputs if i in values and i not in dirt.intervals}
-    if how.how in (How.WINDOW, How.PAD):
-        return found | set(touched)
+    if how.how in (How.WINDOW, How.PAD, How.TRANSPOSED, How.RESIZE):
+        return found | {node.inputs[0]}
     if how.how is How.RESHAPE:
         return found
     out = dirt.intervals[next(o for o in node.outputs if o)]

@@ -8,7 +8,6 @@ on.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,25 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unpool.engine.boxable import Boxable, How
+from unpool.engine.boxable import Boxable
 from unpool.engine.boxes import Ints
-from unpool.engine.context import Context, Patch
+from unpool.engine.context import Patch
 from unpool.engine.dirt import Dirt
-from unpool.engine.fusing import Step, bounded, fused
+from unpool.engine.fusing import Step, fused
 from unpool.engine.geometry import Geometry
 from unpool.engine.heap import large_blocks_apart
 from unpool.engine.occluders import Occluded, Occluders, repeated
 from unpool.engine.parties import parties
+from unpool.engine.stepping import Stepper
 from unpool.engine.weights import Weights
-from unpool.graph.errors import PreconditionError
 from unpool.graph.model import Array, Node
-from unpool.ops import run
 
 Tail = Callable[[Mapping[str, Array]], dict[str, Tensor]]
 """Runs the rest of the graph: values at the cut -> values that are wanted."""
 
-
-_CONV = {1: torch.nn.functional.conv1d, 2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
 _MOST = 32
 """The most positions that are run on boxes at once."""
 
@@ -123,14 +119,15 @@ class Occlusion:
     boxed: float
     saved: float
     _boxes: dict[tuple[int, int, int], tuple[Ints, int]] = field(default_factory=dict)
-    _contexts: dict[tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...], float], Context] = field(
-        default_factory=dict
-    )
 
     @cached_property
     def _steps(self) -> tuple[Step, ...]:
         visible = {*self.cut.changed, *self.cut.given, *self.maps, *self.kept}
         return fused(self.cut.steps, self.geometry.graph, self.weights, visible)
+
+    @cached_property
+    def _stepper(self) -> Stepper:
+        return Stepper(self.geometry, self.kept, self.weights)
 
     def run(self, numbers: Ints) -> Iterator[Occluded | None]:
         """Runs some positions.
@@ -170,7 +167,8 @@ class Occlusion:
         sums: dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
         last = self._last
         for i, step in enumerate(self._steps):
-            patches.update(self._step(step, patches, numbers))
+            origins, sizes = self._box(next(o for o in step.node.outputs if o), numbers)
+            patches.update(self._stepper(step, patches, origins, sizes, len(numbers)))
             for name in step.outputs:
                 if name in self.maps:
                     sums[name] = self._sum(name, patches[name])
@@ -243,177 +241,12 @@ class Occlusion:
         value = self.geometry.value(name)
         origins, sizes = self._box(name, numbers)
         axes = tuple(value.spatial_axes.values())
-        fill = self._context(f"{name}/fill", torch.from_numpy(self.occluders.fill), name, axes, (0,) * len(axes))
+        fill = self._stepper.context(
+            f"{name}/fill", torch.from_numpy(self.occluders.fill), name, axes, (0,) * len(axes)
+        )
         at = list(origins.values())
         extents = list(sizes.values())
         return Patch(fill.shaped(fill.cut(at, extents), len(numbers), extents), origins)
-
-    def _context(
-        self,
-        key: str,
-        kept: Tensor | None,
-        name: str,
-        axes: Sequence[int],
-        before: Sequence[int],
-        behind: Sequence[int] | None = None,
-        outside: float = 0.0,
-    ) -> Context:
-        ends = tuple(behind or (0,) * len(axes))
-        found = (key, tuple(axes), tuple(before), ends, outside)
-        if found not in self._contexts:
-            tensor = (self.kept[name] if kept is None else kept).to(self._device)
-            self._contexts[found] = Context(tensor, self.geometry.value(name), axes, before, ends, outside)
-        return self._contexts[found]
-
-    @property
-    def _device(self) -> torch.device:
-        return next(iter(self.kept.values())).device
-
-    def _step(self, step: Step, patches: Mapping[str, Patch], numbers: Ints) -> dict[str, Patch]:
-        """One step on boxes."""
-        node, how = step.node, step.how
-        output = next(o for o in node.outputs if o)
-        origins, sizes = self._box(output, numbers)
-        try:
-            match how.how:
-                case How.WINDOW | How.PAD:
-                    results = self._through_window(step, patches[node.inputs[0]], origins, sizes, len(numbers))
-                case How.RESHAPE:
-                    x = patches[node.inputs[0]].value
-                    results = (x.reshape(self._shape(output, sizes, len(numbers))),)
-                case How.POINTWISE:
-                    inputs = [self._input(node, name, patches, origins, sizes, len(numbers)) for name in node.inputs]
-                    results = run(node, inputs)
-        except (NotImplementedError, TypeError) as error:
-            raise PreconditionError(f"{node} cannot be run on boxes: {error}", node=node.name) from error
-        if step.bounds:
-            results = (bounded(results[0], step.bounds),)
-        return {name: Patch(r, origins) for name, r in zip(step.outputs, results, strict=False) if name}
-
-    def _shape(self, name: str, sizes: Mapping[int, int], units: int) -> tuple[int, ...]:
-        value = self.geometry.value(name)
-        shape = list(self.geometry.shapes[name])
-        assert value.batch_axis is not None
-        shape[value.batch_axis] = units
-        for s, position in value.spatial_axes.items():
-            shape[position] = sizes[s]
-        return tuple(shape)
-
-    def _input(
-        self,
-        node: Node,
-        name: str,
-        patches: Mapping[str, Patch],
-        origins: Mapping[int, Ints],
-        sizes: Mapping[int, int],
-        units: int,
-    ) -> Tensor | None:
-        """One input of a node that works place by place, on the boxes of its output."""
-        if not name:
-            return None
-        output = next(o for o in node.outputs if o)
-        if name in patches:
-            return self._brought(name, patches[name], origins, sizes)
-        if node.op_type == "Concat" and self._unlabelled(name, output):
-            return self._beside(name, output, origins, sizes, units)
-        if name in self.weights:
-            return self.weights[name]
-        value = self.geometry.value(name)
-        kept = self.kept[name]
-        own = {s: p for s, p in value.spatial_axes.items() if kept.shape[p] > 1}
-        if value.batch_axis is None or not own:
-            return kept
-        context = self._context(name, None, name, tuple(own.values()), (0,) * len(own))
-        extents = [sizes[s] for s in own]
-        return context.shaped(context.cut([origins[s] for s in own], extents), units, extents)
-
-    def _unlabelled(self, name: str, output: str) -> bool:
-        """Whether something joined to a signal has the output's plane but none of its labels: coordinates, a state."""
-        if name in self.geometry.graph.values and self.geometry.value(name).spatial_axes:
-            return False
-        return bool(self.geometry.value(output).spatial_axes)
-
-    def _beside(
-        self, name: str, output: str, origins: Mapping[int, Ints], sizes: Mapping[int, int], units: int
-    ) -> Tensor:
-        """What lies on the boxes of a value that goes by the output's axes; it is the same for every unit."""
-        known = self.weights[name] if name in self.weights else self.kept[name]
-        spatial = self.geometry.value(output).spatial_axes
-        context = self._context(f"{name}/beside", known, output, tuple(spatial.values()), (0,) * len(spatial))
-        extents = [sizes[s] for s in spatial]
-        return context.shaped(context.cut([origins[s] for s in spatial], extents), units, extents)
-
-    def _brought(self, name: str, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int]) -> Tensor:
-        """A patch on other boxes: what lies around it is read from what is kept."""
-        value = self.geometry.value(name)
-        same = all(patch.value.shape[p] == sizes[s] for s, p in value.spatial_axes.items())
-        if same and all(np.array_equal(patch.origins[s], origins[s]) for s in value.spatial_axes):
-            return patch.value
-        axes = tuple(value.spatial_axes.values())
-        context = self._context(name, None, name, axes, (0,) * len(axes))
-        return context.fill(
-            [origins[s] for s in value.spatial_axes],
-            [sizes[s] for s in value.spatial_axes],
-            patch.value,
-            [patch.origins[s] for s in value.spatial_axes],
-        )
-
-    def _through_window(
-        self,
-        step: Step,
-        patch: Patch,
-        origins: Mapping[int, Ints],
-        sizes: Mapping[int, int],
-        units: int,
-    ) -> tuple[Tensor, ...]:
-        """Convolution, pooling or padding: the inputs of the boxes, with the padding that the plane has there."""
-        node, how = step.node, step.how
-        name, known = node.inputs[0], how.windows
-        assert known is not None
-        value = self.geometry.value(name)
-        labels = {p: s for s, p in value.spatial_axes.items()}
-        starts, at, begins, extents = [], [], [], []
-        for i, s in enumerate(how.spatial):
-            start = origins[s] if s is not None else np.zeros(units, np.int64)
-            count = sizes[s] if s is not None else known.outputs[i]
-            starts.append(start)
-            begins.append(start * known.strides[i] - known.begins[i])
-            extents.append((count - 1) * known.strides[i] + known.spans[i])
-            own = labels.get(2 + i)
-            at.append(patch.origins[own] if own is not None else np.zeros(units, np.int64))
-        axes = tuple(range(2, 2 + len(how.spatial)))
-        # Where the last window ends in front of the plane's end nothing is cut: patches may lie there.
-        behind = tuple(max(0, e) for e in known.ends)
-        before = tuple(max(0, b) for b in known.begins)
-        context = self._context(name, None, name, axes, before, behind, how.outside)
-        x = context.fill(begins, extents, patch.value, at)
-        if how.how is How.PAD:
-            return (x,)
-        if step.weight is not None:
-            return (_convolved(step, x),)
-        bare = {k: v for k, v in node.attributes.items() if k not in ("pads", "auto_pad", "ceil_mode")}
-        bare.pop("count_include_pad", None)
-        (y,) = run(dataclasses.replace(node, attributes=bare), [x])
-        if node.op_type == "AveragePool":
-            y = y * self._shares(node, how, starts, y).to(y.device)
-        return (y,)
-
-    def _shares(self, node: Node, how: Boxable, starts: Sequence[Ints], y: Tensor) -> Tensor:
-        """Places of the window over those that are averaged over, for each output of each box."""
-        known = how.windows
-        assert known is not None
-        extents = self.geometry.shapes[node.inputs[0]][2:]
-        include = bool(node.attributes.get("count_include_pad", 0))
-        found = torch.ones((1,) * y.ndim, dtype=torch.float32)
-        for i, start in enumerate(starts):
-            first = (start[:, None] + np.arange(y.shape[2 + i])) * known.strides[i] - known.begins[i]
-            places = first[..., None] + np.arange(known.kernel[i]) * known.dilations[i]
-            low, high = (-known.begins[i], extents[i] + known.declared[i]) if include else (0, extents[i])
-            counts = np.maximum(((places >= low) & (places < high)).sum(-1), 1)
-            shape = [len(start), 1, *(1 for _ in starts)]
-            shape[2 + i] = counts.shape[1]
-            found = found * torch.from_numpy((known.kernel[i] / counts).astype(np.float32).reshape(shape))
-        return found
 
     # -- behind the boxes ---------------------------------------------------------------------------------------------
 
@@ -442,7 +275,7 @@ class Occlusion:
     def _whole(self, name: str, patches: Mapping[str, Patch], units: int) -> Tensor:
         plane = self.geometry.plane(name)
         zero = np.zeros(units, np.int64)
-        return self._brought(name, patches[name], dict.fromkeys(plane, zero), dict(plane))
+        return self._stepper.brought(name, patches[name], dict.fromkeys(plane, zero), dict(plane))
 
     def _sum(self, name: str, patch: Patch) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """The sum of a channel's map: of the whole input's, less what stood in the boxes, and what stands there now."""
@@ -452,7 +285,7 @@ class Occlusion:
         channel = self.maps[name]
         axes = tuple(value.spatial_axes.values())
         kept = self.kept[name].narrow(value.channel_axis, channel, 1).double()
-        context = self._context(f"{name}/{channel}", kept, name, axes, (0,) * len(axes))
+        context = self._stepper.context(f"{name}/{channel}", kept, name, axes, (0,) * len(axes))
         sizes = [patch.value.shape[a] for a in axes]
         units = patch.value.shape[value.batch_axis]
         before = context.cut([patch.origins[s] for s in value.spatial_axes], sizes).view(units, -1).sum(1)
@@ -468,17 +301,3 @@ class Occlusion:
         chosen = np.moveaxis(np.take(values, [channel], value.channel_axis), value.batch_axis, 0)
         found: np.ndarray[tuple[int], np.dtype[np.float64]] = chosen.reshape(len(chosen), -1).sum(1, dtype=np.float64)
         return found
-
-
-def _convolved(step: Step, x: Tensor) -> Tensor:
-    """A convolution without padding; one of 1 by 1 is a matrix product, sooner on few places."""
-    weight, node = step.weight, step.node
-    assert weight is not None
-    assert step.how.windows is not None
-    strides, dilations = step.how.windows.strides, step.how.windows.dilations
-    group = node.attributes.get("group", 1)
-    assert isinstance(group, int)
-    if x.ndim == 4 and group == 1 and tuple(weight.shape[2:]) == (1, 1):
-        rows = x.permute(0, 2, 3, 1)[:, :: strides[0], :: strides[1]].contiguous()
-        return torch.nn.functional.linear(rows, weight.flatten(1), step.bias).permute(0, 3, 1, 2)
-    return _CONV[x.ndim - 2](x, weight, step.bias, strides, 0, dilations, group)

@@ -130,7 +130,8 @@ def _transposed_geometry(
     return Geometry(tuple(kernel), steps, tuple(begins), tuple(ends), gaps, tuple(ends), tuple(outputs))
 
 
-def _node_transposed(node: Node, extents: Sequence[int], kernel: Sequence[int]) -> Geometry:
+def transposed_geometry(node: Node, extents: Sequence[int], kernel: Sequence[int]) -> Geometry:
+    """Geometry of the convolution that a node is the transpose of, for an input of these extents."""
     return _transposed_geometry(
         extents,
         kernel,
@@ -150,7 +151,7 @@ def conv_transpose_window(
     x, w, y = inputs[0], inputs[1], outputs[0]
     if x is None or y is None:
         return [{} for _ in inputs]
-    known = _node_transposed(node, x.shape[2:], _kernel(node, w.shape if w else None))
+    known = transposed_geometry(node, x.shape[2:], _kernel(node, w.shape if w else None))
     found: dict[int, AxisWindow] = {}
     for i, (kernel, stride, begin, dilation) in enumerate(
         zip(known.kernel, known.strides, known.begins, known.dilations, strict=True)
@@ -178,7 +179,7 @@ def _conv_transpose_adjoint(at: Crossing, signals: Signals) -> Signals:
     nothing = (None,) * len(at.node.inputs)
     if s is None or w is None:
         return nothing
-    known = _node_transposed(at.node, at.input_operand(0).shape[2:], tuple(w.shape[2:]))
+    known = transposed_geometry(at.node, at.input_operand(0).shape[2:], tuple(w.shape[2:]))
     padded = cut(s, [_surplus(at, known, axis) for axis in range(len(known.kernel))])
     back = _CONV[len(known.kernel)](padded, w, None, known.strides, 0, known.dilations, integer(at.node, "group", 1))
     return (back, *nothing[1:])

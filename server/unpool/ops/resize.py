@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,8 @@ from unpool.graph.model import AxisKind, Node
 from unpool.ops.base import AxisWindows, Crossing, Operand, Rule, Signals, operator, pointwise
 from unpool.ops.geometry import paired
 
-Floats = npt.NDArray[np.float64]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Matrices: TypeAlias = dict[int, Floats]
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,22 @@ def _matrices(node: Node, extents: Sequence[int], constants: Values) -> dict[int
     }
 
 
+def node_matrices(node: Node, x: Operand | None, rest: Sequence[Operand | None], y: Operand | None) -> Matrices | None:
+    """Axis -> weights (out, in) of every axis that a node resizes; ``None`` where they are not known beforehand.
+
+    Sizes that are computed, as a free batch makes them, are those of the output.
+    """
+    if x is None or y is None:
+        return None
+    known = [None if o is None else o.value for o in rest]
+    whole = not node.attributes.get("axes") and _text(node, "keep_aspect_ratio_policy", "stretch") == "stretch"
+    if len(rest) == 3 and rest[2] is not None and known[2] is None and whole:
+        known[2] = np.asarray(y.shape)
+    if any(o is not None and value is None for o, value in zip(rest, known, strict=True)):
+        return None
+    return _matrices(node, x.shape, known)
+
+
 def resize_window(
     node: Node, inputs: Sequence[Operand | None], outputs: Sequence[Operand | None]
 ) -> Sequence[AxisWindows]:
@@ -244,16 +262,16 @@ def resize_window(
     if x is None or y is None:
         return [{}, *nothing]
     found: dict[int, AxisWindow] = dict(pointwise(node, [x], [y])[0])
-    known = [None if o is None else o.value for o in inputs[1:]]
-    if any(o is not None and o.value is None for o in inputs[1:]):
+    matrices = node_matrices(node, x, inputs[1:], y)
+    if matrices is None:
         return [{}, *nothing]
-    for axis, matrix in _matrices(node, x.shape, known).items():
+    for axis, matrix in matrices.items():
         index = paired(x, y, axis)
         if index is not None:
             used = matrix != 0
             first, last = used.argmax(1), matrix.shape[1] - 1 - used[:, ::-1].argmax(1)
-            if (np.diff(first) < 0).any() or (np.diff(last) < 0).any():
-                continue  # a region that is turned over, or leaves the plane
+            # Where weights vanish at whole places a neighbour reaches farther: an interval holds what all in it see.
+            first, last = np.minimum.accumulate(first[::-1])[::-1], np.maximum.accumulate(last)
             found[index] = Resampled(tuple(int(i) for i in first), tuple(int(i) for i in last))
     return [found, *nothing]
 
