@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.engine.networks import Net
 from tests.engine.support import Subject, arrived, close, foreign_capture, seed, units_at
+from tests.methods.small import engine_of
 
 from unpool.engine import Policy
 from unpool.engine.executor import forward
+from unpool.graph.errors import PreconditionError
 
 
 def _inputs(subject: Subject) -> dict[str, torch.Tensor]:
@@ -52,3 +55,15 @@ def test_a_segment_between_two_layers_is_the_same_function(subject: Subject) -> 
     if low.name not in ancestors:
         pytest.skip("the lower layer is on another branch")
     close(forward(segment, known)[high.name].numpy(), np.asarray(values[high.name], np.float64), relative=1e-4)
+
+
+def test_a_node_that_torch_stumbles_over_is_named_without_torchs_words() -> None:
+    net = Net(np.random.default_rng(0), (3, 4, 5))
+    net.add("Add", ["x", net.normal(1, 3, 4, 5)])
+    engine = engine_of(net.model((1, 3, 4, 5)))
+    with pytest.raises(
+        PreconditionError, match=r"^Add node 'n0' fails in torch on inputs of shapes \(1, 3, 4, 7\), "
+    ) as caught:
+        engine.executor([], engine.model.graph.outputs)({"x": torch.zeros(1, 3, 4, 7)})
+    assert caught.value.node == "n0"
+    assert "must match" not in str(caught.value)

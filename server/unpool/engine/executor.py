@@ -69,6 +69,11 @@ class Executor:
                 results = run(node, inputs)
             except (NotImplementedError, TypeError) as error:  # an attribute or a mode that no forward here knows
                 raise PreconditionError(f"{node} has no forward in torch: {error}", node=node.name) from error
+            except (RuntimeError, ValueError, IndexError) as error:  # torch's own words would say nothing to a reader
+                shapes = ", ".join(str(tuple(t.shape)) if t is not None else "nothing" for t in inputs)
+                raise PreconditionError(
+                    f"{node} fails in torch on inputs of shapes {shapes}, which ONNX Runtime takes", node=node.name
+                ) from error
             known.update(
                 (name, r) for name, r in zip(node.outputs, results, strict=False) if name and name not in values
             )
