@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import chain
 
 import onnx_ir as ir
 
@@ -71,6 +72,8 @@ class _Spread:
                 for a, b in relations.equal:
                     self.labels.join(a, b)
         self._layouts = [relations for relations in self.said if relations.layout]
+        # Layout operators that may have something new to say, forwards and backwards.
+        self._pending = {True: set(range(len(self._layouts))), False: set(range(len(self._layouts)))}
 
     def of(self, value: ir.Value) -> list[Axis | None]:
         return [self.labels.get((value, i)) for i in range(self._rank[value])]
@@ -100,7 +103,7 @@ class _Spread:
                 if strength is Strength.WEAK and self.labels.get(place) is None and label not in self.of(place[0]):
                     if label == BATCH and not self._as_many_as_images(place):
                         continue
-                    self.labels.claim(place, label)
+                    self._claim(place, label)
                     found = True
             if found:
                 self.settle()
@@ -115,7 +118,7 @@ class _Spread:
         if not dims or BATCH in self.of(value) or self.labels.get((value, 0)) is not None:
             return
         if dims[0] == 1 or not isinstance(dims[0], int):
-            self.labels.claim((value, 0), BATCH)
+            self._claim((value, 0), BATCH)
 
     def number_planes(self) -> None:
         """Where a plane goes on behind a layout operator under another number, the number of its beginning holds."""
@@ -139,11 +142,30 @@ class _Spread:
         for place, label in self._proposed(forward):
             proposals.setdefault(self.labels.root(place), label)
         for place, label in proposals.items():
-            self.labels.claim(place, label)
+            self._claim(place, label)
         return bool(proposals)
 
+    @cached_property
+    def _touching(self) -> Mapping[Place, list[int]]:
+        """The root of a class -> the layout operators that it touches; asked for once all classes are joined."""
+        found: defaultdict[Place, list[int]] = defaultdict(list)
+        for i, relations in enumerate(self._layouts):
+            places = [*chain(*relations.equal), *chain(*(g.inputs + g.outputs for g in relations.groups))]
+            for root in {self.labels.root(place) for place in places}:
+                found[root].append(i)
+        return found
+
+    def _claim(self, place: Place, label: Axis) -> None:
+        """Labels a class; the layout operators that it touches have to be heard again."""
+        self.labels.claim(place, label)
+        touched = self._touching.get(self.labels.root(place), ())
+        for pending in self._pending.values():
+            pending.update(touched)
+
     def _proposed(self, forward: bool) -> Iterator[tuple[Place, Axis]]:
-        for relations in self._layouts:
+        heard = sorted(self._pending[forward])
+        self._pending[forward].clear()
+        for relations in (self._layouts[i] for i in heard):
             for a, b in relations.equal:
                 near, far = (a, b) if forward else (b, a)
                 label = self.labels.get(near)
