@@ -28,6 +28,12 @@ CASES: list[tuple[str, list[Array], dict[str, object]]] = [
     *((op, [F, F + 1], {}) for op in ("Add", "Sub", "Mul", "Div", "Pow", "LessOrEqual", "GreaterOrEqual")),
     *((op, [F], {}) for op in ("Sqrt", "Exp", "Log", "Floor", "Ceil", "Round", "Reciprocal", "Neg", "Abs", "Identity")),
     *((op, [A > 0, B > 0], {}) for op in ("And", "Or")),
+    *((op, [x], {}) for op in ("Relu", "Clip") for x in (A - 2, F - 2)),
+    *(
+        ("Clip", [x - 2, *bounds], {})
+        for x in (A, F)
+        for bounds in ([x.dtype.type(0)], [x.dtype.type(-1), x.dtype.type(1)])
+    ),
     *(
         (op, [A, ints(1)], {"keepdims": k})
         for op in ("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin")

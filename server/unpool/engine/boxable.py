@@ -89,20 +89,9 @@ def boxable(node: Node, geometry: Geometry, dirty: Set[str]) -> Boxable | None:
 
 
 def touched_inputs(node: Node, geometry: Geometry, dirty: Set[str]) -> list[int]:
-    """Which inputs the windows reach; sizes that are told by extents alone, as a free batch makes them, they do not."""
-    found = [i for i, name in enumerate(node.inputs) if name in dirty]
-    if node.op_type != "Resize":
-        return found
-    return [i for i in found if i == 0 or not _told_by_extents(node.inputs[i], geometry, dirty)]
-
-
-def _told_by_extents(name: str, geometry: Geometry, dirty: Set[str]) -> bool:
-    if name not in dirty:
-        return True
-    maker = geometry.graph.producers.get(name)
-    if maker is None:
-        return False
-    return maker.op_type in ("Shape", "Size") or all(_told_by_extents(i, geometry, dirty) for i in maker.inputs)
+    """Which inputs the windows reach; what is told by extents alone, as sizes are, they do not."""
+    measured = geometry.graph.measured
+    return [i for i, name in enumerate(node.inputs) if name in dirty and name not in measured]
 
 
 def _pointwise(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:

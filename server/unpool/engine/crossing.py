@@ -50,6 +50,9 @@ class Site:
 
     def constant(self, index: int) -> Tensor | None:
         name = self.node.inputs[index] if index < len(self.node.inputs) else ""
+        if name in self.capture.geometry.graph.measured:
+            found = self.capture.values[name]
+            return found if found.is_floating_point() else found.cpu()
         return self.weights[name] if name and name in self.weights else None
 
     def input(self, index: int) -> Tensor:

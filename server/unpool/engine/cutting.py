@@ -155,9 +155,9 @@ def _made(
 
 def _context(node: Node, how: Boxable, geometry: Geometry, dirt: Dirt) -> set[str]:
     """What a step reads of the whole input."""
-    values = geometry.graph.values
-    touched = [i for i in node.inputs if i in dirt.intervals]
-    found = {i for i in node.inputs if i in values and i not in dirt.intervals}
+    values, measured = geometry.graph.values, geometry.graph.measured
+    touched = [i for i in node.inputs if i in dirt.intervals and i not in measured]
+    found = {i for i in node.inputs if i in values and (i not in dirt.intervals or i in measured)}
     if how.how in (How.WINDOW, How.PAD, How.TRANSPOSED, How.RESIZE):
         return found | {node.inputs[0]}
     if how.how is How.RESHAPE:

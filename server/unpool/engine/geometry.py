@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,8 +12,9 @@ import numpy as np
 
 from unpool.engine.boxes import Boxes, Planes
 from unpool.graph.errors import PreconditionError
+from unpool.graph.evaluation import UnevaluableError, evaluate
 from unpool.graph.intervals import AxisWindow, Broadcast, Intervals, Sliding
-from unpool.graph.model import OTHER, Graph, Node, Value
+from unpool.graph.model import OTHER, Array, Graph, Node, Value
 from unpool.ops import AxisWindows, Operand, find
 from unpool.ops.base import whole
 
@@ -91,7 +94,36 @@ class Geometry:
             return Operand(constant.shape, (OTHER,) * len(constant.shape), constant.numpy() if small else None)
         shape, axes = self.shapes[name], self.value(name).axes
         # How many axes there are may only be known from a run, behind a Loop for instance.
-        return Operand(shape, axes if len(axes) == len(shape) else (OTHER,) * len(shape))
+        axes = axes if len(axes) == len(shape) else (OTHER,) * len(shape)
+        return Operand(shape, axes, self._measured.get(name) if name in self.graph.measured else None)
+
+    @cached_property
+    def _measured(self) -> Mapping[str, Array]:
+        """What these extents decide, as far as it is small and its operators are evaluated here: name -> array."""
+        found: dict[str, Array] = {}
+        for node in self.graph.measuring:
+            shapes = [self.shapes.get(o) for o in node.outputs if o]
+            if any(shape is None or math.prod(shape) > _SMALL for shape in shapes):
+                continue
+            if node.op_type == "Shape" and node.inputs[0] in self.shapes:
+                begin, end = node.attributes.get("start", 0), node.attributes.get("end")
+                kept = slice(begin if isinstance(begin, int) else 0, end if isinstance(end, int) else None)
+                found[node.outputs[0]] = np.array(self.shapes[node.inputs[0]][kept], np.int64)
+            elif node.op_type == "Size" and node.inputs[0] in self.shapes:
+                found[node.outputs[0]] = np.array(math.prod(self.shapes[node.inputs[0]]), np.int64)
+            elif not node.domain:
+                inputs = [self._small(name, found) if name else None for name in node.inputs]
+                if all((array is None) == (not name) for array, name in zip(inputs, node.inputs, strict=True)):
+                    with contextlib.suppress(UnevaluableError):
+                        results = evaluate(node.op_type, node.attributes, inputs)
+                        found.update(zip(node.outputs, results, strict=False))
+        return found
+
+    def _small(self, name: str, found: Mapping[str, Array]) -> Array | None:
+        constant = self.graph.constants.get(name)
+        if constant is None or int(np.prod(constant.shape, dtype=np.int64)) > _SMALL:
+            return found.get(name)
+        return constant.numpy()
 
     def windows(self, node: Node) -> Sequence[AxisWindows]:
         """The windows of every input of a node."""

@@ -135,7 +135,7 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
     for seed in sorted(seeds):
         if seed not in below:
             raise PreconditionError(f"'{seed}' is not computed from {', '.join(repr(t) for t in sorted(to))}")
-    active = graph.ancestors(seeds) & below & carriers(graph)
+    active = graph.ancestors(seeds) & below & carriers(graph) - graph.measured
     steps = rectified_before_unpooling(list(_steps(graph, active, policy)), kept=seeds | to)
     values: set[str] = set()
     masks: set[str] = set()
@@ -147,6 +147,8 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
             reached.update(i for i, due in zip(node.inputs, step.wanted, strict=True) if due)
         indices = range(len(node.inputs)) if rule.inputs is None else rule.inputs
         values.update(node.inputs[i] for i in indices if i < len(node.inputs) and node.inputs[i] in graph.values)
+        # As good as constants, and known from a run only.
+        values.update(name for name in node.inputs if name in graph.measured)
         values.update(node.outputs[i] for i in rule.outputs)
         if rule.mask:
             masks.add(node.outputs[0])

@@ -32,7 +32,7 @@ Replacement: TypeAlias = Callable[[Node, Graph], Rule | None]
 
 
 def _constants(node: Node, graph: Graph) -> tuple[bool, ...]:
-    return tuple(not name or name in graph.constants for name in node.inputs)
+    return tuple(not name or name in graph.constants or name in graph.measured for name in node.inputs)
 
 
 def _rectifies(node: Node, graph: Graph) -> bool:

@@ -139,6 +139,8 @@ class Stepper:
             return self.weights[name]
         value = self.geometry.value(name)
         kept = self.kept[name]
+        if name in self.geometry.graph.measured and not kept.is_floating_point():
+            return kept.cpu()  # where operators look for amounts and sizes
         own = {s: p for s, p in value.spatial_axes.items() if kept.shape[p] > 1}
         if value.batch_axis is None or not own:
             return kept

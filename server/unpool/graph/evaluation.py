@@ -239,6 +239,15 @@ def _folded(function: Callable[[Array, Array], Array]) -> _Function:
     return apply
 
 
+def _clip(attributes: _Attributes, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
+    _known(x, *(bound for bound in (low, high) if bound is not None))
+    for name, bound, cut in (("min", low, np.maximum), ("max", high, np.minimum)):
+        given = attributes.get(name) if bound is None else bound
+        if given is not None:
+            x = cut(x, np.asarray(given, x.dtype))
+    return x
+
+
 def _reduce(function: Callable[..., Array]) -> _Function:
     def apply(attributes: _Attributes, x: Array, axes: Array | None = None) -> Array:
         _known(x)
@@ -330,6 +339,8 @@ _FUNCTIONS: Final[dict[str, _Function]] = {
     "LessOrEqual": _elementwise(np.less_equal),
     "Greater": _elementwise(np.greater),
     "GreaterOrEqual": _elementwise(np.greater_equal),
+    "Clip": _clip,
+    "Relu": _elementwise(lambda x: np.maximum(x, x.dtype.type(0))),
     "Max": _folded(np.maximum),
     "Min": _folded(np.minimum),
     "Sum": _folded(np.add),

@@ -140,6 +140,23 @@ class BatchSupport(enum.Enum):
     FIXED = "fixed"
 
 
+_MEASURES = frozenset({"Shape", "Size"})
+_UNCERTAIN = frozenset(
+    {
+        "If",
+        "Loop",
+        "Scan",
+        "RandomNormal",
+        "RandomUniform",
+        "RandomNormalLike",
+        "RandomUniformLike",
+        "Bernoulli",
+        "Multinomial",
+    }
+)
+"""Operators that tell more than their inputs do: bodies read what lies around them, and chance reads nothing."""
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A normalised model: nodes in topological order, values by name, constants.
@@ -181,6 +198,27 @@ class Graph:
     def order(self) -> Mapping[Node, int]:
         """Node -> its place in the topological order."""
         return {node: i for i, node in enumerate(self.nodes)}
+
+    @cached_property
+    def measuring(self) -> tuple[Node, ...]:
+        """The nodes that compute from the extents of values, or from constants, alone; in topological order."""
+        found: list[Node] = []
+        known: set[str] = set()
+        for node in self.nodes:
+            reads = [i for i in node.inputs if i]
+            told = node.op_type in _MEASURES and not node.domain
+            if told or (
+                reads and node.op_type not in _UNCERTAIN and all(i in self.constants or i in known for i in reads)
+            ):
+                found.append(node)
+                known.update(o for o in node.outputs if o)
+        return tuple(found)
+
+    @cached_property
+    def measured(self) -> frozenset[str]:
+        """Numbers and lists that the inputs' extents alone decide: amounts of a Pad, sizes of a Resize."""
+        outputs = (self.values[o] for node in self.measuring for o in node.outputs if o in self.values)
+        return frozenset(v.name for v in outputs if v.shape is not None and len(v.shape) <= 1)
 
     def ancestors(self, names: Iterable[str]) -> frozenset[str]:
         """The names themselves and every value that they are computed from (constants left out)."""
