@@ -226,7 +226,7 @@ class Sessions:
         return shape is not None and len(shape) in (4, 5)
 
     def _shared(self, tensor: ir.TensorProtocol) -> bool:
-        """Whether sessions share a weight: not a small one, nor one that ONNX Runtime widens itself, and then misreads."""
+        """Whether sessions share a weight: not a small one, nor one that ONNX Runtime widens and then misreads."""
         widened = self._device.torch.type == "cpu" and tensor.dtype in _HALVES
         return tensor.nbytes > _SHARED_BYTES and not widened
 
