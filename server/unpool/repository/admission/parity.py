@@ -35,13 +35,13 @@ def compare(engine: Engine) -> Parity:
         engine: the model, on the CPU.
     """
     guessed = "" if declared(engine.model.graph) else "no extent that was tried for what the model leaves open fits: "
-    reason = "the model has no input that random numbers could be given to"
+    reason = ""
     for feeds in samples(engine.model.graph):
         try:
             expected = engine.run(feeds)
             engine = engine.taken(feeds)
         except UnpoolError as error:
-            reason = guessed + str(error)
+            reason = reason or guessed + str(error)  # the first are the likeliest extents
             continue
         extents = tuple((name, tuple(array.shape)) for name, array in feeds.arrays.items())
         graph = engine.model.graph
@@ -59,7 +59,7 @@ def compare(engine: Engine) -> Parity:
             if name in found and name in graph.values
         )
         return Parity(outputs, extents, borrowed, "" if outputs else "the model has no computed output")
-    return Parity(reason=sentence(reason))
+    return Parity(reason=sentence(reason or "the model has no input that random numbers could be given to"))
 
 
 def _by_torch(engine: Engine, feeds: Feeds, roundings: Roundings) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
