@@ -3,6 +3,7 @@
 import numpy as np
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from tests import zoo
 
 from unpool.engine import Engine, EngineSettings
@@ -25,3 +26,34 @@ def test_a_session_with_shared_weights_equals_a_bare_one(name: str) -> None:
     for output, expected in zip(names, session.run(names, {source: array}), strict=True):
         scale = float(np.abs(expected).max())
         np.testing.assert_allclose(found[output], expected, rtol=0, atol=1e-4 * scale)
+
+
+def test_weights_of_half_precision_are_read_as_they_are() -> None:
+    """ONNX Runtime widens them for kernels that it lacks, and does not find them where they are shared."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "k": rng.normal(size=(16, 8, 3, 3)) * 0.1,
+        "m": rng.normal(size=(64, 16)) * 0.1,
+        "b": rng.normal(size=64),
+        "n": rng.normal(size=(10, 64)) * 0.1,
+        "c": rng.normal(size=10),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "k"], ["convolved"], pads=[1, 1, 1, 1]),
+            helper.make_node("GlobalAveragePool", ["convolved"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "m", "b"], ["hidden"], transB=1),
+            helper.make_node("Relu", ["hidden"], ["positive"]),
+            helper.make_node("Gemm", ["positive", "n", "c"], ["y"], transB=1),
+        ],
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, ["n", 8, 9, 9])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT16, ["n", 10])],
+        [numpy_helper.from_array(value.astype(np.float16), name) for name, value in weights.items()],
+    )
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    array = rng.normal(size=(1, 8, 9, 9)).astype(np.float16)
+    found = Engine(load(data), EngineSettings(device="cpu", threads=1)).run(Feeds({"x": array}, "x"))["y"]
+    (expected,) = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"x": array})
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)

@@ -188,3 +188,38 @@ def test_a_published_network_is_projected_at_other_sizes(client: Client, name: s
     assert one.activation == pytest.approx(float(values[(0, one.channel, *one.position)]), rel=1e-4)
     assert np.abs(expected).max() > 0
     close(one.full()[None], expected, FORWARD)
+
+
+def test_a_response_normalisation_of_free_sides_asks_for_its_rank_and_is_crossed() -> None:
+    """TorchScript writes an If around the normalisation's padding, which the rank decides while the file is loaded."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, 2, 1),
+        torch.nn.ReLU(),
+        torch.nn.LocalResponseNorm(3),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Conv2d(8, 6, 3),
+    ).eval()
+    x = torch.randn(1, 3, 40, 33)
+    with warnings.catch_warnings(), io.BytesIO() as file:
+        warnings.simplefilter("ignore")
+        free = {"input": {0: "n", 2: "height", 3: "width"}}
+        torch.onnx.export(network, (x,), file, dynamo=False, opset_version=17, input_names=["input"], dynamic_axes=free)
+        proto = onnx.load_from_string(file.getvalue())
+    for dim in proto.graph.input[0].type.tensor_type.shape.dim:  # as files are that do not name their axes either
+        dim.ClearField("dim_param")
+    assert any(node.op_type == "If" for node in proto.graph.node)
+    engine = Engine(load(proto.SerializeToString()), EngineSettings(device="cpu", threads=1))
+    feeds, (layer,) = Feeds({"input": x.numpy()}, "input"), engine.model.graph.outputs
+    leaf = x.double().requires_grad_()
+    y = network.double()(leaf)
+    close(engine.run(feeds)[layer], y.numpy(force=True), FORWARD)
+    unit = tuple(int(i) for i in np.unravel_index(int(y[0].argmax()), y.shape[1:]))
+    (expected,) = torch.autograd.grad(y[(0, *unit)], leaf)
+    for policy in Policy:
+        route = engine.route([layer], ["input"], policy)
+        capture = engine.captured_for(feeds, route, [layer])
+        found = arrived(engine, route, capture, {layer: seed(engine, feeds, layer, [unit], [1.0])})
+        assert np.isfinite(found).all()
+        if policy is Policy.GRADIENT:
+            close(found, expected.numpy(), 1e-4)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from tests.engine.networks import Net
+from tests.graph.builders import text_model
 from tests.methods.small import asked, engine_of, feeds_of, rectified
 
 from unpool.engine import Engine, Feeds, Policy
+from unpool.graph import load
 from unpool.graph.errors import InvalidArgumentError, NotFoundError, OutOfRangeError, PreconditionError
 from unpool.methods import ProjectionRequest, capture, classify
 
@@ -148,3 +150,39 @@ def test_an_unknown_output_or_no_classes_are_refused(engine: Engine, feeds: Feed
         classify(engine, feeds, top=0)
     with pytest.raises(PreconditionError, match="class scores"):
         classify(engine, feeds, top=1)
+
+
+def test_a_projection_that_is_not_finite_is_refused_with_its_unit() -> None:
+    engine = Engine(load(text_model("g (float[n, 2, 3] x) => (float[n, 2, 3] y) { y = Acos(x) }")))
+    feeds = Feeds({"x": np.array([[[0.5, 1.0, 0.0], [0.0, 0.0, 0.5]]], np.float32)}, "x")
+    request = ProjectionRequest("y", (0,), positions=((0, 1),), policy=Policy.GRADIENT)
+    with pytest.raises(PreconditionError, match=r"channel 0 of 'y' at \(0, 1\) is not finite.*infinite"):
+        asked(engine, feeds, request)
+
+
+def test_a_divisor_that_was_rounded_to_zero_leaves_a_projection_finite() -> None:
+    """As in a norm written out and quantised, where the deviation of a quiet channel is less than half a step."""
+    engine = Engine(
+        load(
+            text_model(
+                """g (float[n, 2, 3] x) => (float[n, 2, 3] y) {
+                    squares = Mul(x, x)
+                    mean = ReduceMean<axes = [2]>(squares)
+                    stored = QuantizeLinear(mean, step, zero)
+                    rounded = DequantizeLinear(stored, step, zero)
+                    deviation = Sqrt(rounded)
+                    wide = Div(x, deviation)
+                    steps = QuantizeLinear(wide, step, middle)
+                    y = DequantizeLinear(steps, step, middle)
+                }""",
+                {"step": np.float32(0.1), "zero": np.uint8(0), "middle": np.uint8(128)},
+            )
+        )
+    )
+    feeds = Feeds({"x": np.array([[[0.1, -0.1, 0.1], [1.0, 2.0, -3.0]]], np.float32)}, "x")
+    for policy in Policy:
+        request = ProjectionRequest("y", (0,), positions=((0, 1), (1, 1)), policy=policy)
+        _, (quiet, loud) = asked(engine, feeds, request)
+        assert not quiet.signal.any()
+        assert np.isfinite(loud.signal).all()
+        assert loud.signal.any()

@@ -206,9 +206,6 @@ ROUNDS = frozenset(
 )
 """Rounded results, in which one may be off by one where the sum falls between two."""
 
-LOOSE = {"lstm": 0.02}
-"""ONNX Runtime quantises the inputs and states of every step; here they are taken as they are."""
-
 PLAIN = frozenset(
     n
     for n, (op_type, *_) in CASES.items()
@@ -277,7 +274,7 @@ def test_forward_is_the_runtimes(name: str) -> None:
             assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
             assert (found == expected).mean() > 0.85
         else:
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=LOOSE.get(name, 2e-5))
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", sorted(PLAIN))

@@ -1,9 +1,12 @@
 """Random inputs for a model that nobody knows."""
 
 import numpy as np
+import pytest
 from tests.graph.builders import text_model
 
+from unpool.engine import Engine, EngineSettings
 from unpool.graph import load
+from unpool.repository.admission.parity import compare
 from unpool.repository.admission.sampling import samples
 
 
@@ -31,3 +34,39 @@ def test_a_symbol_has_one_extent_wherever_it_stands() -> None:
         "mask": (1, 224),
         "state": (2, 1, 8),
     }
+
+
+@pytest.mark.parametrize("side", [28, 160])
+def test_a_side_that_only_a_matrix_behind_tells_is_found(side: int) -> None:
+    """As exporters write a classifier whose sides were said to be free, though they are not."""
+    weights = np.ones(((side // 4) ** 2, 3), np.float32)
+    model = load(
+        text_model(
+            """agraph (float[n,1,height,width] x) => (float[n,3] y) {
+                small = MaxPool <kernel_shape = [4, 4], strides = [4, 4]> (x)
+                flat = Flatten (small)
+                y = Gemm (flat, w)
+            }""",
+            {"w": weights},
+        )
+    )
+    parity = compare(Engine(model, EngineSettings(device="cpu", threads=1)))
+    assert parity.holds
+    assert parity.extents == (("x", (1, 1, side, side)),)
+
+
+def test_where_no_extent_fits_the_likeliest_is_told() -> None:
+    model = load(
+        text_model(
+            """agraph (float[n,1,height,width] x) => (float[n,3] y) {
+                small = MaxPool <kernel_shape = [4, 4], strides = [4, 4]> (x)
+                flat = Flatten (small)
+                y = Gemm (flat, w)
+            }""",
+            {"w": np.ones((35, 3), np.float32)},
+        )
+    )
+    parity = compare(Engine(model, EngineSettings(device="cpu", threads=1)))
+    assert not parity.outputs
+    assert parity.reason.startswith("no extent that was tried for what the model leaves open fits: ")
+    assert str((224 // 4) ** 2) in parity.reason

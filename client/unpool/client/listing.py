@@ -103,6 +103,7 @@ class Parity:
         tolerance: what the difference may be.
         borrowed_nodes: nodes without a forward in PyTorch, whose values came from ONNX Runtime.
         reason: why nothing was compared.
+        inside: how that output is computed inside, in words: in half precision, or quantised; empty in float32.
     """
 
     state: str
@@ -111,6 +112,7 @@ class Parity:
     tolerance: float
     borrowed_nodes: tuple[str, ...]
     reason: str
+    inside: str = ""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def model(response: model_service_pb2.GetModelResponse) -> Model:
             tolerance=found.parity.tolerance,
             borrowed_nodes=tuple(found.parity.borrowed_nodes),
             reason=found.parity.reason,
+            inside=found.parity.inside,
         ),
     )
 

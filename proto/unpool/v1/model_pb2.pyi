@@ -82,20 +82,22 @@ class OperatorCount(_message.Message):
     def __init__(self, domain: _Optional[str] = ..., type: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Parity(_message.Message):
-    __slots__ = ("state", "output", "difference", "tolerance", "borrowed_nodes", "reason")
+    __slots__ = ("state", "output", "difference", "tolerance", "borrowed_nodes", "reason", "inside")
     STATE_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
     TOLERANCE_FIELD_NUMBER: _ClassVar[int]
     BORROWED_NODES_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    INSIDE_FIELD_NUMBER: _ClassVar[int]
     state: ParityState
     output: str
     difference: float
     tolerance: float
     borrowed_nodes: _containers.RepeatedScalarFieldContainer[str]
     reason: str
-    def __init__(self, state: _Optional[_Union[ParityState, str]] = ..., output: _Optional[str] = ..., difference: _Optional[float] = ..., tolerance: _Optional[float] = ..., borrowed_nodes: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
+    inside: str
+    def __init__(self, state: _Optional[_Union[ParityState, str]] = ..., output: _Optional[str] = ..., difference: _Optional[float] = ..., tolerance: _Optional[float] = ..., borrowed_nodes: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., inside: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("name", "version", "digest", "inputs", "outputs", "picture_input", "operator_sets", "operators", "batch", "providers", "device", "preprocessing", "label_count", "policies", "layer_count", "parameter_count", "producer", "warnings", "parity")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from unpool.graph.errors import PreconditionError
 from unpool.graph.model import Graph, Node
 from unpool.ops import find, run
 
+Settling: TypeAlias = Callable[[Node, tuple[Tensor, ...]], tuple[Tensor, ...]]
+"""(node, its outputs) -> what the nodes behind it are given."""
+
 
 @dataclass(frozen=True, eq=False)
 class Executor:
@@ -23,11 +27,13 @@ class Executor:
         graph: the model.
         weights: its constants.
         plan: where values enter (``sources``; empty means the model's inputs) and leave (``sinks``).
+        settle: looks at the outputs of each node before they are read; nothing does by default.
     """
 
     graph: Graph
     weights: Weights
     plan: Plan
+    settle: Settling | None = None
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -66,7 +72,8 @@ class Executor:
                 )
             inputs = [self._input(name, node, known) for name in node.inputs]
             try:
-                results = run(node, inputs)
+                results = tuple(_single(r) for r in run(node, inputs))
+                results = self.settle(node, results) if self.settle else results
             except (NotImplementedError, TypeError) as error:  # an attribute or a mode that no forward here knows
                 raise PreconditionError(f"{node} has no forward in torch: {error}", node=node.name) from error
             except (RuntimeError, ValueError, IndexError) as error:  # torch's own words would say nothing to a reader
@@ -103,6 +110,11 @@ class Executor:
             if name not in self.plan.sinks:
                 found.setdefault(i, []).append(name)
         return found
+
+
+def _single(x: Tensor) -> Tensor:
+    """Real numbers of any width as float32, as weights are; what a cast rounded stays rounded."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16, torch.float64) else x
 
 
 def forward(executor: Executor, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ _SHARERS = frozenset({"Conv", "ConvTranspose", "Gather", "Gemm", "MatMul"})
 then reads what it is given under their names as if it were transposed."""
 _MULTIPLIERS = frozenset({"Gemm", "MatMul"})
 """Operators whose weights no fusion of ONNX Runtime's reads as a rule."""
+_HALVES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 _PRESENT = Path(__file__)
 """ONNX Runtime looks whether a file that it is told of is there, though it then reads what it is given instead."""
 
@@ -157,7 +158,7 @@ class Sessions:
             tensor = weight.const_value
             if tensor is None:
                 continue
-            if tensor.nbytes > _SHARED_BYTES and _goes_only_into(weight, _SHARERS):
+            if self._shared(tensor) and _goes_only_into(weight, _SHARERS):
                 options.add_initializer(name, self._weight(name, tensor))
                 # Copying the matrices of a classifier into the model and out again would take most of the time.
                 within = not isinstance(tensor, ir.ExternalTensor) and folder == str(_PRESENT.parent)
@@ -223,6 +224,11 @@ class Sessions:
         """Whether the sign of a value is given with its channels innermost: a picture's or a volume's."""
         shape = self._shapes.get(name)
         return shape is not None and len(shape) in (4, 5)
+
+    def _shared(self, tensor: ir.TensorProtocol) -> bool:
+        """Whether sessions share a weight: not a small one, nor one that ONNX Runtime widens and then misreads."""
+        widened = self._device.torch.type == "cpu" and tensor.dtype in _HALVES
+        return tensor.nbytes > _SHARED_BYTES and not widened
 
     def _weight(self, name: str, tensor: ir.TensorProtocol) -> ort.OrtValue:
         # Two threads may make sessions at once, and memory that one of them already reads must not be replaced.

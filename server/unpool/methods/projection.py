@@ -12,7 +12,7 @@ import torch
 
 from unpool.engine import Boxes, Capture, Engine, Feeds, Piece, Policy, Route, Signal
 from unpool.graph import Layer, Value
-from unpool.graph.errors import InvalidArgumentError, OutOfRangeError
+from unpool.graph.errors import InvalidArgumentError, OutOfRangeError, PreconditionError
 from unpool.methods.requests import (
     Fallback,
     Positions,
@@ -70,7 +70,8 @@ def project(
         InvalidArgumentError: inputs that the model does not take; neither channels nor top; a position of the wrong
             length.
         OutOfRangeError: a channel or position that the layer does not have.
-        PreconditionError: the layer is not computed from the sink, or a node on the way cannot be crossed.
+        PreconditionError: the layer is not computed from the sink, a node on the way cannot be crossed, or what arrives
+            is not finite.
     """
     engine.check(feeds)
     engine = engine.taken(feeds)
@@ -103,7 +104,8 @@ def project_across(
 
     Raises:
         NotFoundError: unknown layer or tensor.
-        PreconditionError: the layer is not computed from the sink, or a node on the way cannot be crossed.
+        PreconditionError: the layer is not computed from the sink, a node on the way cannot be crossed, or what arrives
+            is not finite.
     """
     engine = engine.taken(feeds)
     layer = engine.model.layers.find(request.layer)
@@ -349,6 +351,14 @@ def _results(
                 high = min(max(origin + seen.sizes[s], low), extent)
             lower.append(low)
             upper.append(high)
+        box = dict(zip(plane, zip(lower, upper, strict=True), strict=True))
+        found = _cropped(signal, value, geometry.shapes[to], row, box)
+        if not np.isfinite(found.sum(dtype=np.float64)):
+            at = f" at {tuple(int(p) for p in units.positions[unit])}" if units.positions.size else ""
+            raise PreconditionError(
+                f"the projection of channel {units.channels[unit]} of '{layer.name}'{at} is not finite: on this input a"
+                f" derivative on the way to '{to}' is infinite or too large for float32"
+            )
         yield Projection(
             index=unit,
             channel=int(units.channels[unit]),
@@ -359,9 +369,7 @@ def _results(
             start_not_positive=bool(units.starts[unit] <= 0),
             lower=tuple(lower),
             upper=tuple(upper),
-            signal=_cropped(
-                signal, value, geometry.shapes[to], row, dict(zip(plane, zip(lower, upper, strict=True), strict=True))
-            ),
+            signal=found,
             standing=None if units.standings is None else float(units.standings[unit]),
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,22 @@ def _negative(at: Crossing, signals: Signals) -> Signals:
     return (-signals[0] if signals[0] is not None else None,)
 
 
+def _away_from(pole: Tensor, x: Tensor) -> Tensor:
+    return torch.where(pole, torch.ones_like(x), x)
+
+
+def _finitely_sloped(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The function of x; its derivative is taken as 0 at x = 0, where it is infinite.
+
+    So it is at the kink of a norm, sqrt(x * x), and where a quantised divisor was rounded to 0. Multiplied with the
+    zeros of a signal, an infinite one would make the whole answer NaN.
+    """
+    if not x.requires_grad:
+        return function(x)
+    pole = x == 0
+    return torch.where(pole, function(x).detach(), function(_away_from(pole, x)))
+
+
 @operator("Add", 7, 13, 14, window=elementwise, adjoint=Rule(_to_every_branch))
 @widened
 def add(a: Tensor, b: Tensor) -> Tensor:
@@ -82,7 +100,12 @@ def mul(a: Tensor, b: Tensor) -> Tensor:
 @widened
 def div(a: Tensor, b: Tensor) -> Tensor:
     """A / b, broadcast; integers round towards zero."""
-    return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
+    if not a.is_floating_point():
+        return torch.div(a, b, rounding_mode="trunc")
+    if not (a.requires_grad or b.requires_grad):
+        return a / b
+    pole = b == 0
+    return torch.where(pole, (a / b).detach(), a / _away_from(pole, b))
 
 
 @operator("Sum", 6, 8, 13, window=elementwise, adjoint=Rule(_to_every_branch))
@@ -125,7 +148,11 @@ def min_(*data: Tensor) -> Tensor:
 def pow_(x: Tensor, y: Tensor) -> Tensor:
     """X to the power y, in x's type."""
     # Whole exponents of real numbers are taken as real ones: autograd does not count in every whole type.
-    return torch.pow(x, y.to(x.dtype) if x.is_floating_point() else y).to(x.dtype)
+    y = y.to(x.dtype) if x.is_floating_point() else y
+    if not (x.requires_grad or y.requires_grad):
+        return torch.pow(x, y).to(x.dtype)
+    pole = (x == 0) & (y < 1)
+    return torch.where(pole, torch.pow(x, y).detach(), torch.pow(_away_from(pole, x), y))
 
 
 @operator("Mod", 10, 13, 28, window=elementwise)
@@ -150,13 +177,13 @@ def abs_(x: Tensor) -> Tensor:
 @operator("Reciprocal", 6, 13)
 def reciprocal(x: Tensor) -> Tensor:
     """1 / x."""
-    return x.reciprocal()
+    return _finitely_sloped(torch.reciprocal, x)
 
 
 @operator("Sqrt", 6, 13)
 def sqrt(x: Tensor) -> Tensor:
     """Square root."""
-    return x.sqrt()
+    return _finitely_sloped(torch.sqrt, x)
 
 
 @operator("Exp", 6, 13)
@@ -168,7 +195,7 @@ def exp(x: Tensor) -> Tensor:
 @operator("Log", 6, 13)
 def log(x: Tensor) -> Tensor:
     """Natural logarithm."""
-    return x.log()
+    return _finitely_sloped(torch.log, x)
 
 
 @operator("Sin", 7, 22)

@@ -335,6 +335,11 @@ def _quantised_as_it_comes(x: Tensor) -> Tensor:
     return ((x / scale).round() + zero).clamp(0, 255).sub(zero) * scale
 
 
+def _rounded_on_the_way(x: Tensor) -> Tensor:
+    """The same, and backward as if nothing had been rounded."""
+    return x + (_quantised_as_it_comes(x) - x).detach() if x.requires_grad else _quantised_as_it_comes(x)
+
+
 def _dynamic_quantize_matmul(
     a: Tensor, b: Tensor, b_scale: Tensor, b_zero_point: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
@@ -420,15 +425,20 @@ def dynamic_quantize_lstm(
     input_forget: int = 0,
     outputs: int = 1,
 ) -> Tensor | tuple[Tensor, ...]:
-    """An LSTM with quantised weights (directions, inputs, 4 H); its inputs and states are taken as they are."""
+    """An LSTM with quantised weights (directions, inputs, 4 H).
+
+    Its input, and the states before each step, are each quantised as one matrix. (ONNX Runtime parts the states of a
+    batch among its threads, and quantises each part by itself; one thread is what is done here.)
+    """
     if w_scale is None or r_scale is None:
         raise NotImplementedError("a quantised LSTM without scales is not known here")
+    longest = max(1, int(sequence_lens.max())) if sequence_lens is not None else len(x)
     weights = [
         ((m.to(x.device, x.dtype) - _per_direction(z, m, x)) * _per_direction(s, m, x)).mT
         for m, s, z in ((w, w_scale, w_zero_point), (r, r_scale, r_zero_point))
     ]
     return lstm(
-        x,
+        torch.cat([_rounded_on_the_way(x[:longest]), x[longest:]]),
         weights[0],
         weights[1],
         b,
@@ -436,6 +446,7 @@ def dynamic_quantize_lstm(
         initial_h,
         initial_c,
         p,
+        _rounded_on_the_way,
         activation_alpha=activation_alpha,
         activation_beta=activation_beta,
         activations=activations,

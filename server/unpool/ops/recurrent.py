@@ -108,10 +108,15 @@ def _turned(x: Tensor, lengths: Tensor | None) -> Tensor:
 def _steps(x: Tensor, states: States, cell: Cell, lengths: Tensor | None) -> tuple[Tensor, States]:
     found = []
     for t in range(x.shape[0]):
-        new = cell(x[t], states)
-        shown = new[0]
-        if lengths is not None:
+        if lengths is None:
+            new = cell(x[t], states)
+            shown = new[0]
+        else:
             runs = (t < lengths).unsqueeze(-1)
+            # Where a cell looks at the states of all sequences, ONNX Runtime shows it zeros a step after one's end.
+            shows = (t <= lengths).unsqueeze(-1)
+            new = cell(x[t], tuple(torch.where(shows, s, torch.zeros_like(s)) for s in states))
+            shown = new[0]
             new = tuple(torch.where(runs, n, s) for n, s in zip(new, states, strict=True))
             shown = torch.where(runs, shown, torch.zeros_like(shown))
         states = new
@@ -119,6 +124,10 @@ def _steps(x: Tensor, states: States, cell: Cell, lengths: Tensor | None) -> tup
     if not found:
         return x.new_zeros(0, *states[0].shape), states
     return torch.stack(found), states
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
 
 
 def _count(direction: str) -> int:
@@ -232,6 +241,7 @@ def lstm(
     initial_h: Tensor | None = None,
     initial_c: Tensor | None = None,
     p: Tensor | None = None,
+    read: Function = _as_it_is,
     *,
     activation_alpha: tuple[float, ...] = (),
     activation_beta: tuple[float, ...] = (),
@@ -243,7 +253,10 @@ def lstm(
     layout: int = 0,
     outputs: int = 1,
 ) -> Outputs:
-    """Long short-term memory (Hochreiter & Schmidhuber 1997); gates in the order input, output, forget, cell."""
+    """Long short-term memory (Hochreiter & Schmidhuber 1997); gates in the order input, output, forget, cell.
+
+    ``read`` stands behind the operator's inputs: what the product with ``r`` makes of a state before it counts.
+    """
     hidden = r.shape[-1]
     names = _named(activations, ("Sigmoid", "Tanh", "Tanh"), direction)
     functions = _functions(names, activation_alpha, activation_beta)
@@ -258,7 +271,7 @@ def lstm(
 
         def step(x_t: Tensor, states: States) -> States:
             h, c = states
-            i, o, forget, new = (x_t @ w[d].mT + h @ r[d].mT + bias).chunk(4, -1)
+            i, o, forget, new = (x_t @ w[d].mT + read(h) @ r[d].mT + bias).chunk(4, -1)
             i = f(bound(i + hole_i * c))
             forget = 1 - i if input_forget else f(bound(forget + hole_f * c))
             c = forget * c + i * g(bound(new))

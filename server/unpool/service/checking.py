@@ -63,6 +63,7 @@ def _as_object(file: Path, found: Examination) -> dict[str, object]:
                     "output": o.output,
                     "difference": o.difference if o.difference < float("inf") else None,
                     "tolerance": o.tolerance,
+                    "inside": o.inside,
                 }
                 for o in parity.outputs
             ],

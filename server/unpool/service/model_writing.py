@@ -92,6 +92,7 @@ def _parity(answer: ModelAnswer) -> model_pb2.Parity:
         difference=worst.difference,
         tolerance=worst.tolerance,
         borrowed_nodes=found.borrowed,
+        inside=worst.inside,
     )
 
 

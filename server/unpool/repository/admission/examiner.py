@@ -324,7 +324,8 @@ def _parity(part: _Part) -> Parity:
     borrowed = part.get("borrowed")
     return Parity(
         outputs=tuple(
-            OutputParity(sentence(str(n)), float(d), float(t)) for n, d, t in cast("list[list[float]]", outputs)
+            OutputParity(sentence(str(n)), float(d), float(t), sentence(str(half)), int(steps), sentence(str(fault)))
+            for n, d, t, half, steps, fault in cast("list[tuple[str, float, float, str, int, str]]", outputs)
         ),
         extents=tuple(
             (sentence(str(name)), tuple(int(d) for d in shape))

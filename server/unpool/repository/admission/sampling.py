@@ -9,8 +9,9 @@ import numpy as np
 from unpool.engine.feeds import Feeds
 from unpool.graph.model import Array, AxisKind, Graph, Value
 
-# Extents for what the model leaves open, tried in turn: pictures first, then what deep pyramids and short signals take.
-_OPEN = (224, 64, 512, 33, 1)
+# Extents for what the model leaves open, tried in turn: pictures first, then what deep pyramids and short signals take;
+# then the sides of pictures that networks are trained on, since a classifier often takes one side alone.
+_OPEN = (224, 64, 512, 33, 1, 32, 28, 96, 128, 160, 256, 112, 192, 240, 299, 384, 48, 16)
 _MOST_ELEMENTS = 1 << 26
 
 

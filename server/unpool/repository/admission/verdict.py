@@ -50,16 +50,30 @@ class OutputParity:
         output: its name.
         difference: the largest difference over the output's largest magnitude; for whole numbers the share that differ.
         tolerance: what it may be.
+        precision: float16 or bfloat16, where a value on the way to the output is counted in that; else empty.
+        steps: where values on the way are quantised, how far a rounded number may fall the other way, which is then not
+            part of the difference; else 0.
+        fault: a node on the way whose quantised result differs by more, and how; empty where none does.
     """
 
     output: str
     difference: float
     tolerance: float
+    precision: str = ""
+    steps: int = 0
+    fault: str = ""
 
     @property
     def holds(self) -> bool:
-        """Whether the difference is within the tolerance; one that is no number is not."""
-        return self.difference <= self.tolerance
+        """Whether the difference is within the tolerance, and no node is at fault; one that is no number is not."""
+        return self.difference <= self.tolerance and not self.fault
+
+    @property
+    def inside(self) -> str:
+        """How it is computed inside, and what that means for the comparison, in words; empty in float32."""
+        half = f"computed in {self.precision} inside" if self.precision else ""
+        steps = f"quantised inside, compared within {self.steps} step{'s' * (self.steps > 1)}" if self.steps else ""
+        return ", ".join(words for words in (half, steps, self.fault) if words)
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,7 @@ class Parity:
         verb = "agrees with" if self.holds else "differs from"
         return (
             f"torch {verb} ONNX Runtime on random input: {worst.difference:.1e} of the scale of output"
-            f" '{worst.output}' (tolerance {worst.tolerance:.0e})"
+            f" '{worst.output}' (tolerance {worst.tolerance:.0e}{'; ' * bool(worst.inside)}{worst.inside})"
         )
 
 
