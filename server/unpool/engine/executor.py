@@ -70,9 +70,9 @@ class Executor:
                     f"{node}: {node.kind} has no forward in torch",
                     node=node.name,
                 )
-            inputs = [self._input(name, node, known) for name in node.inputs]
+            inputs = self._inputs(node, known)
             try:
-                results = tuple(_single(r) for r in run(node, inputs))
+                results = run(node, inputs)
                 results = self.settle(node, results) if self.settle else results
             except (NotImplementedError, TypeError) as error:  # an attribute or a mode that no forward here knows
                 raise PreconditionError(f"{node} has no forward in torch: {error}", node=node.name) from error
@@ -87,6 +87,18 @@ class Executor:
             for name in last.get(i, ()):
                 known.pop(name, None)
         return {name: known[name] for name in sorted(self.plan.sinks)}
+
+    def _inputs(self, node: Node, known: Mapping[str, Tensor]) -> list[Tensor | None]:
+        found = [self._input(name, node, known) for name in node.inputs]
+        if any(t is not None and self._single_here(name, t) for name, t in zip(node.inputs, found, strict=True)):
+            return [_single(t) if t is not None else None for t in found]
+        return found
+
+    def _single_here(self, name: str, tensor: Tensor) -> bool:
+        """Whether something of another width in the model is float32 here, as weights are, and what they lead to."""
+        constant = self.graph.constants.get(name)
+        declared = self.graph.values[name].dtype if constant is None else constant.dtype
+        return tensor.dtype == torch.float32 and declared in ("float16", "bfloat16", "float64")
 
     def _input(self, name: str, node: Node, known: Mapping[str, Tensor]) -> Tensor | None:
         if not name:
@@ -113,7 +125,7 @@ class Executor:
 
 
 def _single(x: Tensor) -> Tensor:
-    """Real numbers of any width as float32, as weights are; what a cast rounded stays rounded."""
+    """Real numbers of any width as float32; what a cast rounded stays rounded."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16, torch.float64) else x
 
 
