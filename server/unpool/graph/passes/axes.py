@@ -86,13 +86,13 @@ class _Spread:
 
     @cached_property
     def _images(self) -> set[Dim]:
-        """The batch extents of the inputs, which are labelled before anything is guessed."""
-        found: set[Dim] = set()
-        for value in self._inputs:
-            labels = self.of(value)
-            if BATCH in labels:
-                found.add((dims_of(value) or ())[labels.index(BATCH)])
-        return found
+        """The batch extents of the inputs, as they are before anything is guessed."""
+        return self._fed()
+
+    def _fed(self) -> set[Dim]:
+        """The batch extents of the inputs."""
+        labelled = ((dims_of(value) or (), self.of(value)) for value in self._inputs)
+        return {dims[labels.index(BATCH)] for dims, labels in labelled if BATCH in labels}
 
     def guesses(self) -> None:
         for relations in self.said:
@@ -199,11 +199,7 @@ class _Spread:
 
     def _batches(self) -> set[Dim]:
         """The extents that a batch may have: the inputs' own, or 1 where they leave it open or have none."""
-        found: set[Dim] = set()
-        for value in self._inputs:
-            dims, labels = dims_of(value) or (), self.of(value)
-            if BATCH in labels:
-                found.add(dims[labels.index(BATCH)])
+        found = self._fed()
         return found if found and all(isinstance(d, int) for d in found) else found | {1}
 
     def keep_apart(self) -> None:
