@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from unpool.ops.microsoft_quantized import dynamic_quantize_lstm
+from unpool.ops.quantized_recurrent import dynamic_quantize_lstm
 from unpool.ops.recurrent import lstm
 
 STEPS, BATCH, INPUTS, HIDDEN = 6, 3, 5, 7

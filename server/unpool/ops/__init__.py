@@ -23,6 +23,7 @@ from unpool.ops import (  # noqa: F401  (importing registers)
     pooling,
     quantization,
     quantized,
+    quantized_recurrent,
     recurrent,
     reduction,
     resize,

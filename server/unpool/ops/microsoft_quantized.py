@@ -17,7 +17,6 @@ from unpool.ops.joining import concat_window
 from unpool.ops.pooling import average_pool
 from unpool.ops.quantization import above_lowest
 from unpool.ops.quantized import factor_windows, real, stored
-from unpool.ops.recurrent import lstm
 
 DOMAIN = "com.microsoft"
 Real = Callable[..., Tensor]
@@ -326,7 +325,7 @@ operator(
 )(_matmul_integer_to_float)
 
 
-def _quantised_as_it_comes(x: Tensor) -> Tensor:
+def quantised_as_it_comes(x: Tensor) -> Tensor:
     """X over its own range in 256 steps and back, as DynamicQuantizeLinear does."""
     low, high = x.detach().amin().clamp(max=0), x.detach().amax().clamp(min=0)
     scale = (high - low) / 255
@@ -335,16 +334,11 @@ def _quantised_as_it_comes(x: Tensor) -> Tensor:
     return ((x / scale).round() + zero).clamp(0, 255).sub(zero) * scale
 
 
-def _rounded_on_the_way(x: Tensor) -> Tensor:
-    """The same, and backward as if nothing had been rounded."""
-    return x + (_quantised_as_it_comes(x) - x).detach() if x.requires_grad else _quantised_as_it_comes(x)
-
-
 def _dynamic_quantize_matmul(
     a: Tensor, b: Tensor, b_scale: Tensor, b_zero_point: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
     """Matrix product with a quantised factor; the other one is quantised as it comes."""
-    found = _quantised_as_it_comes(a) @ real(b, b_scale, b_zero_point, -1, a.dtype)
+    found = quantised_as_it_comes(a) @ real(b, b_scale, b_zero_point, -1, a.dtype)
     return found if bias is None else found + bias
 
 
@@ -399,67 +393,3 @@ def matmul_n_bits(
     real_weight: Tensor = ((weight - zero) * scales.reshape(N, blocks, 1).to(a.dtype)).reshape(N, -1)[:, :K]
     found: Tensor = a @ real_weight.mT
     return found if bias is None else found + bias
-
-
-@operator("DynamicQuantizeLSTM", 1, domain=DOMAIN, window=whole)
-def dynamic_quantize_lstm(
-    x: Tensor,
-    w: Tensor,
-    r: Tensor,
-    b: Tensor | None = None,
-    sequence_lens: Tensor | None = None,
-    initial_h: Tensor | None = None,
-    initial_c: Tensor | None = None,
-    p: Tensor | None = None,
-    w_scale: Tensor | None = None,
-    w_zero_point: Tensor | None = None,
-    r_scale: Tensor | None = None,
-    r_zero_point: Tensor | None = None,
-    *,
-    activation_alpha: tuple[float, ...] = (),
-    activation_beta: tuple[float, ...] = (),
-    activations: tuple[str, ...] = (),
-    clip: float = 0.0,
-    direction: str = "forward",
-    hidden_size: int = 0,
-    input_forget: int = 0,
-    outputs: int = 1,
-) -> Tensor | tuple[Tensor, ...]:
-    """An LSTM with quantised weights (directions, inputs, 4 H).
-
-    Its input, and the states before each step, are each quantised as one matrix. (ONNX Runtime parts the states of a
-    batch among its threads, and quantises each part by itself; one thread is what is done here.)
-    """
-    if w_scale is None or r_scale is None:
-        raise NotImplementedError("a quantised LSTM without scales is not known here")
-    longest = max(1, int(sequence_lens.max())) if sequence_lens is not None else len(x)
-    weights = [
-        ((m.to(x.device, x.dtype) - _per_direction(z, m, x)) * _per_direction(s, m, x)).mT
-        for m, s, z in ((w, w_scale, w_zero_point), (r, r_scale, r_zero_point))
-    ]
-    return lstm(
-        torch.cat([_rounded_on_the_way(x[:longest]), x[longest:]]),
-        weights[0],
-        weights[1],
-        b,
-        sequence_lens,
-        initial_h,
-        initial_c,
-        p,
-        _rounded_on_the_way,
-        activation_alpha=activation_alpha,
-        activation_beta=activation_beta,
-        activations=activations,
-        clip=clip,
-        direction=direction,
-        hidden_size=hidden_size,
-        input_forget=input_forget,
-        outputs=outputs,
-    )
-
-
-def _per_direction(value: Tensor | None, weight: Tensor, like: Tensor) -> Tensor:
-    """A scale or zero point (directions,) or (directions, 4 H) against weights (directions, inputs, 4 H)."""
-    if value is None:
-        return like.new_zeros(())
-    return value.to(like.device, like.dtype).reshape(weight.shape[0], 1, -1)
