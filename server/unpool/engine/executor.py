@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unpool.engine.plan import Plan
+from unpool.engine.stumbling import STUMBLES, stumbled
 from unpool.engine.weights import Weights
 from unpool.graph.errors import PreconditionError
 from unpool.graph.model import Graph, Node
@@ -76,11 +77,10 @@ class Executor:
                 results = self.settle(node, results) if self.settle else results
             except (NotImplementedError, TypeError) as error:  # an attribute or a mode that no forward here knows
                 raise PreconditionError(f"{node} has no forward in torch: {error}", node=node.name) from error
-            except (RuntimeError, ValueError, IndexError) as error:  # torch's own words would say nothing to a reader
+            except STUMBLES as error:
                 shapes = ", ".join(str(tuple(t.shape)) if t is not None else "nothing" for t in inputs)
-                raise PreconditionError(
-                    f"{node} fails in torch on inputs of shapes {shapes}, which ONNX Runtime takes", node=node.name
-                ) from error
+                sentence = f"{node} fails in torch on inputs of shapes {shapes}, which ONNX Runtime takes"
+                raise stumbled(node, error, sentence) from error
             known.update(
                 (name, r) for name, r in zip(node.outputs, results, strict=False) if name and name not in values
             )

@@ -17,6 +17,7 @@ from unpool.engine.crossing import Site
 from unpool.engine.parting import part
 from unpool.engine.plan import Route
 from unpool.engine.step import Step
+from unpool.engine.stumbling import STUMBLES, stumbled
 from unpool.engine.weights import Weights
 from unpool.graph.errors import PreconditionError
 from unpool.graph.intervals import POINTWISE, Broadcast
@@ -267,9 +268,9 @@ class Walker:
             results = step.rule.apply(site, tuple(signals))
         except (NotImplementedError, TypeError) as error:  # an attribute or a mode that no forward here knows
             raise PreconditionError(f"the signal cannot cross {node}: {error}", node=node.name) from error
-        except (RuntimeError, IndexError, ValueError) as error:  # torch's own words would say nothing to a reader
-            reason = "torch does not take its shapes; ask for a layer that does not go through it, or end before it"
-            raise PreconditionError(f"the signal cannot cross {node}: {reason}", node=node.name) from error
+        except STUMBLES as error:
+            reason = "torch fails there; ask for a layer that does not go through it, or end the signal behind it"
+            raise stumbled(node, error, f"the signal cannot cross {node}: {reason}") from error
         for i, (name, wanted, result) in enumerate(zip(node.inputs, step.wanted, results, strict=True)):
             if not wanted or result is None or 0 in geometry.shapes[name]:  # no signal comes to an empty tensor
                 continue
