@@ -69,6 +69,20 @@ def by_the_picture() -> bytes:
     return text_model(text, WEIGHTS)
 
 
+OF_THE_EXTENTS = """
+    shape = Shape (x)
+    last = Constant <value = int64 {3}> ()
+    width = Gather (shape, last)
+    most = Constant <value = int64 {8}> ()
+    cond = Equal (width, most)
+"""
+
+
+def by_the_width() -> bytes:
+    text = f"agraph (float[1,3,h,w] x) => (float[1,5,1,1] y) {{ {OF_THE_EXTENTS} {BODY} }}"
+    return text_model(text, WEIGHTS)
+
+
 def by_a_switch() -> bytes:
     return text_model(f"agraph (float[1,3,8,8] x, bool cond) => (float[1,5,1,1] y) {{ {BODY} }}", WEIGHTS)
 
@@ -243,6 +257,16 @@ def test_a_condition_that_no_window_reaches_leaves_boxes(switch: bool) -> None:
     expected, _ = brute(source, X, cond=np.array(switch))
     header, found = grid(engine, feeds, Mode.BOXES)
     assert header.boxed, "the branch's convolution is run on boxes"
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_extents_stay_when_windows_change_a_picture() -> None:
+    source = by_the_width()
+    engine = engine_of(source)
+    feeds = feeds_of(engine, X)
+    assert "inner" in engine.taken(feeds, changing="x").model.graph.values, "the branch is known beforehand"
+    expected, _ = brute(source, X)
+    _, found = grid(engine, feeds, Mode.BOXES)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 

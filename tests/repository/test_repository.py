@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.graph.builders import text_model
 from tests.service.small import network, photograph, put, recipe
 
 from unpool.engine.feeds import Feeds
@@ -212,6 +213,28 @@ def test_a_limit_of_bytes_counts_the_weights(tmp_path: Path) -> None:
                 pass
     assert states(narrow) == {"a/1": State.AVAILABLE, "b/1": State.LOADED}
     assert states(wide) == {"a/1": State.LOADED, "b/1": State.LOADED}
+
+
+def test_a_limit_of_bytes_counts_every_branch_that_inputs_took(tmp_path: Path) -> None:
+    put(tmp_path, "a", network())
+    deciding = """agraph (float[1,3] x, bool cond) => (float[1,3] y) {
+        z = Mul (x, w)
+        y = If <
+            then_branch = a () => (float[1,3] t) { t = Neg (z) },
+            else_branch = b () => (float[1,3] t) { t = Relu (z) }
+        > (cond)
+    }"""
+    put(tmp_path, "b", text_model(deciding, {"w": np.ones((1, 3), np.float32)}))
+    sizes = {name: (tmp_path / name / "1" / "model.onnx").stat().st_size for name in ("a", "b")}
+    found = repository(tmp_path, max_bytes=sizes["a"] + 2 * sizes["b"] + 100)
+    taken = []
+    for cond in (True, True, False):
+        with found.lend("a"):
+            pass
+        with found.lend("b") as entry:
+            entry.engine.taken(Feeds({"x": np.ones((1, 3), np.float32), "cond": np.array(cond)}, "x"))
+        taken.append((entry.held // entry.size, states(found)["a/1"]))
+    assert taken == [(2, State.LOADED), (2, State.LOADED), (3, State.AVAILABLE)]
 
 
 def test_many_borrowers_at_once_share_one_loading(tmp_path: Path) -> None:

@@ -18,11 +18,14 @@ _COMBINATIONS = 8
 """How many combinations of branches are kept ready: each has sessions, and weights in torch, of its own."""
 
 
-class _Closing(Protocol):
+class _Running(Protocol):
+    @property
+    def copies(self) -> int: ...
+
     def close(self) -> None: ...
 
 
-E = TypeVar("E", bound=_Closing)
+E = TypeVar("E", bound=_Running)
 
 
 @dataclass(eq=False)
@@ -40,13 +43,21 @@ class Branches(Generic[E]):
     _ways: tuple[E, ...] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def copies(self) -> int:
+        """How many times the combinations that are kept hold the model's weights."""
+        with self._lock:
+            return sum(each.copies for kept in self._made.values() for each in kept)
+
     def conditions(self, changing: str | None = None) -> tuple[str, ...]:
         """What has to be known to decide: names of values.
 
         Args:
-            changing: an input that is yet to be changed; what is computed from it decides nothing.
+            changing: an input whose numbers are yet to be changed; what is computed from them decides nothing.
         """
-        changed = self.model.graph.descendants([changing]) if changing is not None else frozenset()
+        changed: frozenset[str] = frozenset()
+        if changing is not None:
+            changed = self.model.graph.descendants([changing], extents=False)
         return tuple(name for name in undecided(self.model) if name not in changed)
 
     def taken(self, found: Mapping[str, Tensor]) -> E:

@@ -89,6 +89,11 @@ class Engine:
         """ONNX Runtime's providers in use."""
         return tuple(p if isinstance(p, str) else p[0] for p in self._device.providers)
 
+    @property
+    def copies(self) -> int:
+        """How many times the model's weights are held: once, and once more for each combination of branches kept."""
+        return 1 + self._branches.copies
+
     def close(self) -> None:
         """Lets go of sessions, weights and captures."""
         self._branches.close()

@@ -233,10 +233,16 @@ class Graph:
                 stack.extend(i for i in node.inputs if i in self.values and i not in seen)
         return frozenset(seen)
 
-    def descendants(self, names: Iterable[str]) -> frozenset[str]:
-        """The names themselves and every value that is computed from them."""
+    def descendants(self, names: Iterable[str], *, extents: bool = True) -> frozenset[str]:
+        """The names themselves and every value that is computed from them.
+
+        Args:
+            names: value names.
+            extents: whether what is computed from their extents alone counts.
+        """
         seen: set[str] = {n for n in names if n in self.values}
+        blind = frozenset() if extents else frozenset(self.measuring)
         for node in self.nodes:
-            if any(i in seen for i in node.inputs):
+            if node not in blind and any(i in seen for i in node.inputs):
                 seen.update(o for o in node.outputs if o)
         return frozenset(seen)

@@ -34,7 +34,7 @@ class Entry:
         engine: what runs it; ``engine.model`` is what it is.
         labels: names of its classes, in order; empty where there are none.
         preprocessing: how pictures become its input; ``None`` where it takes no pictures.
-        size: about how many bytes its weights take.
+        size: about how many bytes its weights take once.
         warning: what its examination says of it though it is admitted, one sentence; mostly empty.
         parity: how torch and ONNX Runtime compare on it, once that is known; ``None`` where nobody finds out.
     """
@@ -47,6 +47,11 @@ class Entry:
     size: int
     parity: Future[Parity] | None = None
     warning: str = ""
+
+    @property
+    def held(self) -> int:
+        """About how many bytes its weights take now: more with every combination of branches that inputs took."""
+        return self.size * self.engine.copies
 
 
 def open_entry(source: Source, settings: EngineSettings, examiner: Examiner | None = None) -> Entry:

@@ -249,13 +249,13 @@ class Repository:
         with self._lock:
             loaded = [s for s in self._slots.values() if s.entry is not None]
             count = len(loaded) + (1 if size else 0)
-            total = size + sum(s.entry.size for s in loaded if s.entry is not None)
+            total = size + sum(s.entry.held for s in loaded if s.entry is not None)
             most = self._settings.max_bytes
             for slot in sorted((s for s in loaded if not s.lent), key=lambda s: s.used):
                 if count <= self._settings.max_models and (most is None or total <= most):
                     break
                 assert slot.entry is not None
-                count, total = count - 1, total - slot.entry.size
+                count, total = count - 1, total - slot.entry.held
                 # A new slot takes its place, so that whoever pins next cannot meet one that is being closed.
                 del self._slots[slot.source.name, slot.source.version]
                 evicted.append(slot)
