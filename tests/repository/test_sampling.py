@@ -55,6 +55,23 @@ def test_a_side_that_only_a_matrix_behind_tells_is_found(side: int) -> None:
     assert parity.extents == (("x", (1, 1, side, side)),)
 
 
+def test_the_unnamed_batch_of_a_state_is_one() -> None:
+    """As recurrent networks are written whose state's axes bear no name."""
+    model = load(
+        text_model(
+            """agraph (float[n,16] x, float[2,?,8] state) => (float[n,16] y) {
+                wide = MatMul (x, w)
+                flat = Reshape (state, shape)
+                y = Add (wide, flat)
+            }""",
+            {"w": np.ones((16, 16), np.float32), "shape": np.array([1, 16], np.int64)},
+        )
+    )
+    parity = compare(Engine(model, EngineSettings(device="cpu", threads=1)))
+    assert parity.holds
+    assert parity.extents == (("x", (1, 16)), ("state", (2, 1, 8)))
+
+
 def test_where_no_extent_fits_the_likeliest_is_told() -> None:
     model = load(
         text_model(

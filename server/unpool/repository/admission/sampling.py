@@ -26,10 +26,10 @@ def samples(graph: Graph) -> Iterator[Feeds]:
     """
     if not graph.inputs or any(graph.values[name].shape is None for name in graph.inputs):
         return
-    for extent in _OPEN[:1] if declared(graph) else _OPEN:
+    for extent, unnamed in _tried(graph):
         rng = np.random.default_rng(20131112)
-        symbols = _symbols(graph, extent)
-        shapes = {name: _shape(graph.values[name], symbols, extent) for name in graph.inputs}
+        symbols = _symbols(graph, extent, unnamed)
+        shapes = {name: _shape(graph.values[name], symbols, extent, unnamed) for name in graph.inputs}
         if any(np.prod([float(d) for d in shape]) > _MOST_ELEMENTS for shape in shapes.values()):
             continue
         arrays = {name: _random(rng, graph.values[name].dtype, shapes[name]) for name in graph.inputs}
@@ -50,23 +50,37 @@ def _is_open(value: Value) -> bool:
     )
 
 
-def _symbols(graph: Graph, extent: int) -> dict[str, int]:
+def _tried(graph: Graph) -> Iterator[tuple[int, int]]:
+    """Extents for open axes, and for those of them of which nobody knows what they are.
+
+    These are tried as the others first, then as 1: the batch of a state often bears no name.
+    """
+    if declared(graph):
+        yield _OPEN[0], _OPEN[0]
+        return
+    yield from ((extent, extent) for extent in _OPEN)
+    yield from ((extent, 1) for extent in _OPEN if extent != 1)
+
+
+def _symbols(graph: Graph, extent: int, unnamed: int) -> dict[str, int]:
     """Symbol -> its extent, the same wherever it stands: a mask is as long as the tokens that it masks."""
     kinds: dict[str, set[AxisKind]] = {}
     for value in (graph.values[name] for name in graph.inputs):
         for dim, axis in zip(value.shape or (), value.axes, strict=True):
             if isinstance(dim, str):
                 kinds.setdefault(dim, set()).add(axis.kind)
-    return {symbol: _extent(found, extent) for symbol, found in kinds.items()}
+    return {symbol: _extent(found, extent, unnamed) for symbol, found in kinds.items()}
 
 
-def _extent(kinds: set[AxisKind], extent: int) -> int:
+def _extent(kinds: set[AxisKind], extent: int, unnamed: int) -> int:
     if AxisKind.BATCH in kinds:
         return 1
+    if kinds == {AxisKind.OTHER}:
+        return unnamed
     return 3 if kinds == {AxisKind.CHANNEL} else extent
 
 
-def _shape(value: Value, symbols: Mapping[str, int], extent: int) -> tuple[int, ...]:
+def _shape(value: Value, symbols: Mapping[str, int], extent: int, unnamed: int) -> tuple[int, ...]:
     found = []
     for dim, axis in zip(value.shape or (), value.axes, strict=True):
         if isinstance(dim, int):
@@ -74,7 +88,7 @@ def _shape(value: Value, symbols: Mapping[str, int], extent: int) -> tuple[int, 
         elif isinstance(dim, str):
             found.append(symbols[dim])
         else:
-            found.append(_extent({axis.kind}, extent))
+            found.append(_extent({axis.kind}, extent, unnamed))
     return tuple(found)
 
 
