@@ -84,6 +84,11 @@ def test_signatures_and_sources_go() -> None:
     assert runtime_words(RuntimeError(said)) == "status.IsOK() was false. no pads"
 
 
+def test_a_source_without_its_folder_goes() -> None:
+    said = "upsamplebase.h:603 ParseScalesData Number of elements in scales should be equal to rank of the data"
+    assert runtime_words(RuntimeError(said)) == "Number of elements in scales should be equal to rank of the data"
+
+
 def test_what_says_nothing_is_still_a_sentence() -> None:
     assert runtime_words(RuntimeError("")) == "it does not say why"
 

@@ -68,6 +68,40 @@ def test_a_position_of_another_rank_is_refused(engine: Engine, feeds: Feeds, pos
     assert refused.value.field == "positions[0]"
 
 
+@pytest.mark.parametrize("policy", Policy)
+def test_a_layer_without_units_is_refused(policy: Policy) -> None:
+    net = text_model(
+        """agraph (float[1,2,h,w] x) => (float[1,2,p,q] y) {
+            r = Relu (x)
+            p = MaxPool <kernel_shape = [3, 3]> (r)
+            y = Relu (p)
+        }"""
+    )
+    engine = engine_of(net)
+    for layer in ("p", "y"):
+        with pytest.raises(PreconditionError, match=rf"layer '{layer}' is empty on this input \(1 x 2 x 2 x 0\)"):
+            asked(engine, feeds_of(engine, _picture(1, 2, 4, 2)), ProjectionRequest(layer, top=1, policy=policy))
+
+
+def test_attributes_that_contradict_the_extents_cost_only_what_lies_behind() -> None:
+    """The weights have an axis that neither the amounts nor the plane have, which is known once an input is."""
+    weights = {"v": np.ones((2, 2, 3, 3), np.float32), "w": np.ones((2, 2, 1, 1, 1), np.float32)}
+    net = text_model(
+        """agraph (float[1,2,8,8] x) => (float[] y) {
+            c = Conv (x, v)
+            r = Relu (c)
+            y = Conv <kernel_shape = [1, 1], pads = [0, 0, 0, 0]> (r, w)
+        }""",
+        weights,
+    )
+    engine = engine_of(net)
+    assert [field.size for field in engine.receptive_field("r")] == [3, 3]
+    header, _ = asked(engine, feeds_of(engine, _picture(1, 2, 8, 8)), ProjectionRequest("r", top=1))
+    assert header.layer == "r"
+    with pytest.raises(PreconditionError, match="'y'"):
+        asked(engine, feeds_of(engine, _picture(1, 2, 8, 8)), ProjectionRequest("y", top=1))
+
+
 @pytest.mark.parametrize(
     ("request_", "field"),
     [

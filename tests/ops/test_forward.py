@@ -143,6 +143,23 @@ def test_older_revision_equals_the_runtime(case: OldCase) -> None:
         assert found.shape == expected.shape
 
 
+@pytest.mark.parametrize("extent", [1, 2, 3])
+@pytest.mark.parametrize("kernel, stride", [(2, 2), (3, 2), (3, 3), (4, 3)])
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "LpPool"])
+def test_a_window_too_large_for_the_plane_by_less_than_a_step_gives_one_value(
+    op_type: str, kernel: int, stride: int, extent: int
+) -> None:
+    """The standard rounds down, to none; ONNX Runtime, which counts here, towards 0."""
+    proto = helper.make_node(op_type, ["x0"], ["y0"], kernel_shape=[kernel, 1], strides=[stride, 1])
+    x = X[:, :, :extent]
+    (expected,) = _by_runtime(proto, 22, (x,))
+    if expected.size:
+        (found,) = run_numpy(node_of(proto, 22), [x])
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    else:
+        assert extent + stride <= kernel
+
+
 def test_response_normalisation_of_even_size_takes_the_longer_side_behind() -> None:
     """LRN-13: from c - floor((size - 1) / 2) to c + ceil((size - 1) / 2)."""
     node = Node("n", "", "LRN", 13, ("x",), ("y",), {"size": 4, "alpha": 0.1, "bias": 2.0})

@@ -1,4 +1,4 @@
-"""Broken files by the thousand: each ends in admission or one sentence, and what is admitted loads in this process."""
+"""Broken files by the thousand: each ends in admission or one sentence; so does what is asked of those admitted."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.repository.asking import faults
 from tests.repository.mutations import mutated, seeds
 
 from unpool.engine import Engine, EngineSettings
@@ -60,6 +61,7 @@ def test_every_broken_file_ends_in_admission_or_one_sentence(tmp_path: Path, mon
     examiner = Examiner(LIMITS)
     found: Counter[str] = Counter()
     foreign: list[tuple[int, str]] = []
+    unanswered: list[tuple[int, str]] = []
     unforeseen = 0
     try:
         for seed in range(FIRST, FIRST + COUNT):
@@ -72,10 +74,13 @@ def test_every_broken_file_ends_in_admission_or_one_sentence(tmp_path: Path, mon
             assert time.monotonic() - began < LIMITS.seconds + GRACE_SECONDS, seed
             assert tree(tmp_path) == before, seed
             if verdict.admitted:
-                # What is admitted is read and opened as the serving process does it, in this one.
+                # What is admitted is read, opened and asked as the serving process does it, in this one.
                 engine = Engine(load(path), EngineSettings(device="cpu", threads=1))
                 assert engine.model.digest == verdict.digest, seed
                 engine.prepare()
+                raised, told = faults(engine)
+                unanswered += [(seed, words) for words in raised]
+                foreign += [(seed, words) for words in told if FOREIGN.search(words)]
                 engine.close()
                 found["admitted"] += 1
                 continue
@@ -92,6 +97,7 @@ def test_every_broken_file_ends_in_admission_or_one_sentence(tmp_path: Path, mon
         examiner.close()
     print(f"\n{COUNT} files: {dict(found.most_common())}")
     assert not foreign, foreign
+    assert not unanswered, unanswered
     assert sum(found.values()) == COUNT
     # A stage without words of its own for what is wrong: to be found words for, not to be the rule.
     assert unforeseen <= COUNT / 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from unpool.engine.boxes import Boxes, Planes
+from unpool.engine.stumbling import STUMBLES
 from unpool.graph.errors import PreconditionError
 from unpool.graph.evaluation import UnevaluableError, evaluate
 from unpool.graph.intervals import AxisWindow, Broadcast, Intervals, Sliding
@@ -18,6 +20,7 @@ from unpool.graph.model import OTHER, Array, Graph, Node, Value
 from unpool.ops import AxisWindows, Operand, find
 from unpool.ops.base import whole
 
+_log = logging.getLogger(__name__)
 _SMALL = 64
 """Constants of up to this many elements (amounts, axes, scales) are shown to the windows."""
 
@@ -133,7 +136,10 @@ class Geometry:
             inputs, outputs = [self.operand(i) for i in node.inputs], [self.operand(o) for o in node.outputs]
             try:
                 self._windows[node] = window(node, inputs, outputs)
-            except NotImplementedError:  # refused, by name, where it is crossed; the rest of the model has its fields
+            except (NotImplementedError, TypeError, *STUMBLES) as error:
+                # Refused, by name, where it is run or crossed: attributes may contradict the extents, which nobody
+                # knew when the model was loaded. The rest of the model has its fields.
+                _log.info("window unknown", extra={"node": str(node)}, exc_info=error)
                 self._windows[node] = whole(node, inputs, outputs)
         return self._windows[node]
 

@@ -10,6 +10,8 @@ _NOISE = re.compile(
     r"|Non-zero status code returned while running |Failed to load model with error: |\[\w+Error\] |Type Error: "
 )
 _SOURCE = re.compile(r"/\S+\.(?:cc|cpp|h|hpp):\d+ ")
+_PLACE = re.compile(r"\b\w+\.(?:cc|cpp|h|hpp):\d+ \w+ ")
+"""A source file without its folder, and a function without its parameters."""
 _CLOSING = {"(": ")", "[": "]", "<": ">"}
 # A node that its schema does not allow, with all that goes in and out of it.
 _SCHEMA = re.compile(r'^In Node, \("([^"]*)", (\w+), "[^"]*", -?\d+\) : .* , Error (.*)$')
@@ -26,6 +28,7 @@ def runtime_words(error: Exception) -> str:
     line = _NOISE.sub("", line)
     while (found := _SOURCE.search(line)) is not None:
         line = line[: found.start()] + _behind_signature(line[found.end() :])
+    line = _PLACE.sub("", line)
     line = _INFERENCE.sub(r"\2 node '\1': ", line.strip())
     if (schema := _SCHEMA.match(line)) is not None:
         name, op_type, reason = schema.groups()

@@ -78,6 +78,7 @@ def project(
     if (images := engine.images(feeds)) != 1:
         raise InvalidArgumentError("tensor", f"a projection takes one image at a time, not {images}")
     layer = engine.model.layers.find(request.layer)
+    _refuse_empty(layer, engine.geometry(feeds).shapes[layer.name])
     to = engine.resolve(request.to, feeds.of)
     route = engine.route([layer.name], [to], request.policy)
     taps = (layer.name, layer.rank_name)
@@ -86,6 +87,12 @@ def project(
     units = _choose(layer, capture.geometry.value(layer.name), capture, request, standing)
     yield _header(engine, layer, to, route, capture, request, units)
     yield from _pieces(engine, layer, to, route, capture, units)
+
+
+def _refuse_empty(layer: Layer, shape: tuple[int, ...]) -> None:
+    if 0 in shape:
+        extents = " x ".join(map(str, shape))
+        raise PreconditionError(f"layer '{layer.name}' is empty on this input ({extents}): it has no unit to project")
 
 
 def project_across(

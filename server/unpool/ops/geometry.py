@@ -81,8 +81,10 @@ def geometry(
         else:
             begin, end = (0, 0) if auto_pad == "VALID" else (given[i], given[n + i])
             room = extent + begin + end - span
-            out = room // steps[i] + 1
-            if ceil_mode and room % steps[i] and out * steps[i] < extent + begin:
+            # Rounded towards 0, as ONNX Runtime does: a pool's window that is too large for the plane, by less than a
+            # step, gives one value.
+            out = max(int(room / steps[i]) + 1, 0)
+            if ceil_mode and room > 0 and room % steps[i] and out * steps[i] < extent + begin:
                 out += 1
         begins.append(begin)
         declared.append(end)

@@ -60,6 +60,8 @@ def codes_from_input(x: Tensor, geometry: Geometry) -> Tensor:
     Returns:
         Codes (N, C, out1 ... outn), uint8, or int32 for kernels of more than 255 places.
     """
+    if 0 in geometry.outputs:  # a window larger than the plane; torch would not have it
+        return x.new_zeros((*x.shape[:2], *geometry.outputs), dtype=torch.uint8)
     if not x.is_floating_point():
         x = x.double()  # torch pools no bytes
     if math.prod(geometry.kernel) <= COMPARED:
