@@ -130,7 +130,9 @@ class Sessions:
         options = self._options(fused=fused)
         with garbage_kept(), stage("preparing the model for ONNX Runtime"):
             data = self._serialised(self._cut(plan), options, apart=apart)
-        return ort.InferenceSession(data, options, providers=self._device.providers)
+        # On the CPU alone a second attempt would fail as well, and print to standard output.
+        elsewhere = int(len(self._device.providers) > 1)
+        return ort.InferenceSession(data, options, providers=self._device.providers, enable_fallback=elsewhere)
 
     def _options(self, *, fused: bool) -> ort.SessionOptions:
         options = ort.SessionOptions()
