@@ -84,6 +84,15 @@ def test_signatures_and_sources_go() -> None:
     assert runtime_words(RuntimeError(said)) == "status.IsOK() was false. no pads"
 
 
+def test_a_call_operator_is_a_signature_too() -> None:
+    said = (
+        "/onnxruntime_src/onnxruntime/core/providers/cpu/math/element_wise_ops.cc:2279 "
+        "void onnxruntime::CallModImpl<T>::operator()(bool, onnxruntime::OpKernelContext*) const [with T = float] "
+        "fmod was false. fmod attribute must be true for floating point types"
+    )
+    assert runtime_words(RuntimeError(said)) == "fmod was false. fmod attribute must be true for floating point types"
+
+
 def test_a_source_without_its_folder_goes() -> None:
     said = "upsamplebase.h:603 ParseScalesData Number of elements in scales should be equal to rank of the data"
     assert runtime_words(RuntimeError(said)) == "Number of elements in scales should be equal to rank of the data"

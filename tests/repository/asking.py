@@ -7,7 +7,8 @@ from functools import partial
 
 from unpool.engine import Engine, Feeds, Policy
 from unpool.graph.errors import UnpoolError
-from unpool.methods import Mode, OcclusionRequest, ProjectionRequest, occlude, project
+from unpool.graph.model import BATCH
+from unpool.methods import Mode, OcclusionRequest, ProjectionRequest, Target, occlude, project
 from unpool.repository.admission.sampling import samples
 
 _EXTENTS_TRIED = 2
@@ -51,8 +52,17 @@ def _questions(engine: Engine) -> Iterator[tuple[str, Callable[[], object]]]:
                 yield f"{policy.value} of {layer!r}", lambda t=taken, f=feeds, r=request: list(project(t, f, r))
         window = _window(taken, feeds)
         for mode in (Mode.BOXES, Mode.BRUTE_FORCE) if window else ():
-            hiding = OcclusionRequest(window, window, top=2, layer=layers[-1] if layers else None, mode=mode)
+            hiding = OcclusionRequest(window, window, targets=_target(taken), layer=(layers or [None])[-1], mode=mode)
             yield f"{mode.value} of {window}", lambda t=taken, f=feeds, r=hiding: list(occlude(t, f, r))
+
+
+def _target(engine: Engine) -> tuple[Target, ...]:
+    """The first element of the first output, as far as its rank is known."""
+    graph = engine.model.graph
+    value = graph.values.get(graph.outputs[0])
+    if value is None or value.shape is None:
+        return ()
+    return (Target.element(*(0 for axis in value.axes if axis is not BATCH), output=value.name),)
 
 
 def _window(engine: Engine, feeds: Feeds) -> tuple[int, ...]:

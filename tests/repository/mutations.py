@@ -70,10 +70,22 @@ def _beginning(model: onnx.ModelProto, count: int = 14, plane: int = 32) -> onnx
     return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=8)
 
 
+def _weighted(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with numbers for the constants that its text only declares."""
+    rng = np.random.default_rng(6)
+    given = {t.name for t in model.graph.initializer}
+    for value in [v for v in model.graph.value_info if v.name not in given]:
+        kind = value.type.tensor_type
+        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        array = np.abs(rng.normal(0, 1, [d.dim_value for d in kind.shape.dim])) * (20 if dtype.kind == "i" else 1)
+        model.graph.initializer.append(numpy_helper.from_array(array.astype(dtype), value.name))
+    del model.graph.value_info[:]
+    return model
+
+
 def _written() -> list[onnx.ModelProto]:
-    parse = onnx.parser.parse_model
     return [
-        parse(text)
+        _weighted(onnx.parser.parse_model(text))
         for text in (
             """<ir_version: 8, opset_import: ["" : 17]>
             shapes (float[N, 4, 8, 8] x) => (float[N, M] y) {
@@ -124,6 +136,52 @@ def _written() -> list[onnx.ModelProto]:
                 shape = Constant<value = int64[4] {1, 2, 16, 16}>()
                 ones = ConstantOfShape<value = float[1] {1}>(shape)
                 y = Mul(r, ones)
+            }""",
+            """<ir_version: 8, opset_import: ["" : 17]>
+            words (int64[N, T] x) => (float[N, T, 6] y) <float[5, 6] table, float[6, 6] q, float[6] g, float[6] b> {
+                e = Gather<axis = 0>(table, x)
+                n = LayerNormalization<axis = -1>(e, g, b)
+                k = MatMul(n, q)
+                t = Transpose<perm = [0, 2, 1]>(k)
+                s = MatMul(k, t)
+                a = Softmax<axis = -1>(s)
+                v = MatMul(a, n)
+                y = Add(v, e)
+            }""",
+            """<ir_version: 8, opset_import: ["" : 17]>
+            spoken (float[T, N, 4] x) => (float[T, 1, N, 3] y) <float[1, 12, 4] w, float[1, 12, 3] r, float[1, 24] b> {
+                y, h, c = LSTM<hidden_size = 3>(x, w, r, b)
+            }""",
+            """<ir_version: 8, opset_import: ["" : 17]>
+            rounded (float[N, 2, 8, 8] x) => (float[N, 3, A, B] y)
+            <float s = {0.05}, int8 z = {0}, int8[4, 2, 3, 3] w, float[4, 3, 2, 2] u, float[3] f> {
+                q = QuantizeLinear(x, s, z)
+                d = DequantizeLinear(q, s, z)
+                k = DequantizeLinear(w, s, z)
+                c = Conv<pads = [1, 1, 1, 1]>(d, k)
+                m = LRN<size = 3>(c)
+                a, b = Split<axis = 1>(m)
+                l = LeakyRelu(a)
+                j = Concat<axis = 1>(l, b)
+                p = AveragePool<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(j)
+                o = ConvTranspose<kernel_shape = [2, 2], strides = [2, 2]>(p, u)
+                i = InstanceNormalization(o, f, f)
+                g = HardSigmoid(i)
+                h = Mul(i, g)
+                none = Constant<value = float[0] {}>()
+                scales = Constant<value = float[4] {1.0, 1.0, 2.0, 2.0}>()
+                y = Resize<mode = "nearest">(h, none, scales)
+            }""",
+            """<ir_version: 8, opset_import: ["" : 17]>
+            last (float[N, 8, 8, 3] x) => (float[N, 5] y) <float[4, 3, 3, 3] w, float[4] b, float[4, 5] m> {
+                t = Transpose<perm = [0, 3, 1, 2]>(x)
+                c = Conv<auto_pad = "SAME_UPPER", strides = [2, 2]>(t, w)
+                n = BatchNormalization(c, b, b, b, b)
+                r = Clip(n)
+                g = GlobalAveragePool(r)
+                f = Flatten(g)
+                k = Gemm(f, m)
+                y = Softmax<axis = 1>(k)
             }""",
         )
     ]

@@ -45,6 +45,8 @@ def _counted(found: re.Match[str]) -> str:
 def _behind_signature(text: str) -> str:
     """What follows the C++ function's name, parameters and qualifiers that ``text`` begins with."""
     opening = text.find("(")
+    if text[:opening].endswith("operator"):  # whose own name ends in brackets
+        opening = text.find("(", opening + 1)
     if opening < 0:
         return text
     rest = text[_end(text, opening) :].removeprefix(" const").lstrip()
