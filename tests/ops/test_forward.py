@@ -144,7 +144,7 @@ def test_older_revision_equals_the_runtime(case: OldCase) -> None:
 
 
 @pytest.mark.parametrize("extent", [1, 2, 3])
-@pytest.mark.parametrize("kernel, stride", [(2, 2), (3, 2), (3, 3), (4, 3)])
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 2), (3, 3), (4, 3)])
 @pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "LpPool"])
 def test_a_window_too_large_for_the_plane_by_less_than_a_step_gives_one_value(
     op_type: str, kernel: int, stride: int, extent: int
