@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from unpool.engine import Boxes, Capture, Engine, Feeds, Piece, Policy, Route, Signal
 from unpool.graph import Layer, Value
-from unpool.graph.errors import InvalidArgumentError, OutOfRangeError, PreconditionError
-from unpool.methods.requests import (
-    Fallback,
-    Positions,
-    Projection,
-    ProjectionHeader,
-    ProjectionRequest,
-    Start,
-)
+from unpool.graph.errors import InvalidArgumentError, PreconditionError
+from unpool.methods.requests import Fallback, Projection, ProjectionHeader, ProjectionRequest
+from unpool.methods.units import Floats, Ints, Standing, Units, choose, placed, start_of
 
 _GROWTH = 8
 """How many times as many units each piece has as the one before it: the first unit comes alone, and soon."""
 _PIECE = 64
 """Units of the largest pieces: enough to read each weight seldom, few enough that answers come about in order."""
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-Standing: TypeAlias = Callable[[Floats], npt.NDArray[np.float64]]
-"""How each channel stands by its strongest value on an image: (C,) -> (C,), higher is stronger."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Units:
-    """The units of an answer: a channel and a position each (one column per plane axis; none for maps and outputs)."""
-
-    channels: Ints
-    positions: Ints
-    activations: Floats
-    ranks: Floats
-    starts: Floats
-    maps: bool
-    patterned: bool
-    images: Ints
-    standings: npt.NDArray[np.float64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.channels)
 
 
 def project(
@@ -84,7 +53,7 @@ def project(
     taps = (layer.name, layer.rank_name)
     yield from engine.opening(feeds, route, taps)
     capture = engine.captured_for(feeds, route, taps)
-    units = _choose(layer, capture.geometry.value(layer.name), capture, request, standing)
+    units = choose(layer, capture.geometry.value(layer.name), capture, request, standing)
     yield _header(engine, layer, to, route, capture, request, units)
     yield from _pieces(engine, layer, to, route, capture, units)
 
@@ -121,33 +90,13 @@ def project_across(
     taps = (layer.name, layer.rank_name)
     yield from engine.opening(feeds, route, taps)
     capture = engine.captured_for(feeds, route, taps)
-    channels = np.array([channel for channel, _ in places], np.int64)
-    positions = np.array([position for _, position in places], np.int64).reshape(len(places), -1)
-    images = np.arange(len(places))
-    value = engine.model.graph.values[layer.name]
-    activations, ranks = (
-        np.array(
-            [_at(capture.values[name], value, i, channel, position) for i, (channel, position) in enumerate(places)],
-            np.float32,
-        )
-        for name in taps
-    )
-    start = _start(request)
-    starts = activations if start is Start.ACTIVATION else np.full_like(activations, 1.0)
-    units = _Units(channels, positions, activations, ranks, starts, False, start is Start.ACTIVATION, images)
+    units = placed(layer, engine.model.graph.values[layer.name], capture, request, places)
     yield _header(engine, layer, to, route, capture, request, units)
     yield from _pieces(engine, layer, to, route, capture, units)
 
 
-def _at(values: torch.Tensor, value: Value, image: int, channel: int, position: tuple[int, ...]) -> float:
-    """The value of one unit of one image."""
-    rest = iter(position)
-    fixed = {value.batch_axis: image, value.channel_axis: channel}
-    return float(values[tuple(fixed[i] if i in fixed else next(rest) for i in range(values.ndim))])
-
-
 def _header(
-    engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, request: ProjectionRequest, units: _Units
+    engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, request: ProjectionRequest, units: Units
 ) -> ProjectionHeader:
     geometry = capture.geometry
     sink = geometry.value(to)
@@ -168,7 +117,7 @@ def _header(
         alias=layer.alias,
         shape=geometry.shapes[layer.name],
         policy=request.policy,
-        start=_start(request),
+        start=start_of(request),
         to=to,
         plane=tuple(geometry.plane(to).values()),
         sink_channels=1 if channel is None else geometry.shapes[to][channel],
@@ -179,101 +128,8 @@ def _header(
     )
 
 
-def _start(request: ProjectionRequest) -> Start:
-    if request.start is not Start.DEFAULT:
-        return request.start
-    return Start.ACTIVATION if request.policy is Policy.DECONVNET else Start.ONE
-
-
-def _channels_first(values: torch.Tensor, value: Value) -> torch.Tensor:
-    """A layer of one image as (C, *plane axes), C = 1 where it has no channel axis; a view."""
-    channel = value.channel_axis
-    if value.batch_axis is not None:
-        values = values.select(value.batch_axis, 0)
-    if channel is None:
-        return values.unsqueeze(0)
-    return values.movedim(channel - (value.batch_axis is not None and value.batch_axis < channel), 0)
-
-
-def _choose(
-    layer: Layer, value: Value, capture: Capture, request: ProjectionRequest, standing: Standing | None
-) -> _Units:
-    """Which units are asked for, in the order asked: channel by channel, position by position."""
-    values = _channels_first(capture.values[layer.name], value)
-    ranks = _channels_first(capture.values[layer.rank_name], value)
-    if ranks.shape != values.shape:
-        ranks = values
-    plane = tuple(values.shape[1:])
-    strongest = ranks.amax(tuple(range(1, ranks.ndim))) if plane else ranks
-    standings = standing(strongest.numpy(force=True)) if standing is not None else None
-    asked = _pick_channels(request, strongest.numpy(force=True) if standings is None else standings)
-    # Only the planes that are asked for leave the walk's memory layout.
-    rows = torch.from_numpy(asked).to(values.device)
-    flat_values = values.index_select(0, rows).reshape(len(asked), -1).numpy(force=True)
-    flat_ranks = ranks.index_select(0, rows).reshape(len(asked), -1).numpy(force=True)
-    best = flat_ranks.argmax(1)
-    maps = request.positions is Positions.MAP and bool(plane)
-    which, positions = _pick_positions(request.positions, best, plane)
-    where = np.ravel_multi_index(tuple(positions.T), plane) if plane and not maps else best[which]
-    activations = flat_values[which, where]
-    start = _start(request)
-    starts = activations if start is Start.ACTIVATION else np.full_like(activations, 1.0)
-    if start is Start.VALUE:
-        starts = np.full_like(activations, request.start_value)
-    patterned = start is Start.ACTIVATION
-    images = np.zeros(len(which), np.int64)
-    return _Units(
-        asked[which],
-        positions,
-        activations,
-        flat_ranks[which, where],
-        starts,
-        maps,
-        patterned,
-        images,
-        None if standings is None else standings[asked[which]],
-    )
-
-
-def _pick_channels(request: ProjectionRequest, strongest: Floats | npt.NDArray[np.float64]) -> Ints:
-    count = len(strongest)
-    if request.channels and request.top:
-        raise InvalidArgumentError("top", "either channels or top can be asked for, not both")
-    if request.channels:
-        for i, channel in enumerate(request.channels):
-            if not 0 <= channel < count:
-                raise OutOfRangeError(f"channels[{i}]", f"{channel} is outside the layer's channels, 0 to {count - 1}")
-        return np.array(request.channels, np.int64)
-    if request.top <= 0:
-        raise InvalidArgumentError("channels", "name at least one channel, or ask for the strongest with top")
-    return np.argsort(-strongest, kind="stable")[: request.top].astype(np.int64)
-
-
-def _pick_positions(mode: Positions | Sequence[Sequence[int]], best: Ints, plane: tuple[int, ...]) -> tuple[Ints, Ints]:
-    """Every (channel, position) asked for: indices among the channels asked for (U,), positions (U, plane axes)."""
-    each = np.arange(len(best))
-    if not plane or mode is Positions.MAP:
-        return each, np.empty((len(best), 0), np.int64)
-    if mode is Positions.MAX:
-        return each, np.stack(np.unravel_index(best, plane), 1).astype(np.int64)
-    if isinstance(mode, Positions):
-        places = np.stack(np.unravel_index(np.arange(int(np.prod(plane))), plane), 1)
-    else:
-        for i, position in enumerate(mode):
-            if len(position) != len(plane):
-                raise InvalidArgumentError(
-                    f"positions[{i}]", f"{tuple(position)} has {len(position)} indices; the plane has {len(plane)} axes"
-                )
-            if any(not 0 <= p < n for p, n in zip(position, plane, strict=True)):
-                raise OutOfRangeError(f"positions[{i}]", f"{tuple(position)} is outside the plane {plane}")
-        places = np.array([tuple(p) for p in mode], np.int64)
-        if not len(places):
-            raise InvalidArgumentError("positions", "name at least one position")
-    return np.repeat(each, len(places)), np.tile(places, (len(best), 1)).astype(np.int64)
-
-
 def _pieces(
-    engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, units: _Units
+    engine: Engine, layer: Layer, to: str, route: Route, capture: Capture, units: Units
 ) -> Iterator[Projection | None]:
     """Walks the units in pieces that grow, so that the first result comes soon, up to a size that bounds their time."""
     done, size = 0, 1
@@ -293,7 +149,7 @@ def _pieces(
         yield None
 
 
-def _most_units(engine: Engine, layer: Layer, capture: Capture, units: _Units) -> int:
+def _most_units(engine: Engine, layer: Layer, capture: Capture, units: Units) -> int:
     """How many units a piece may begin with; the walk parts them where their signals grow too large."""
     if capture.geometry.value(layer.name).batch_axis is None:
         return 1  # no axis for units to stand along
@@ -301,7 +157,7 @@ def _most_units(engine: Engine, layer: Layer, capture: Capture, units: _Units) -
     return max(1, min(_PIECE, engine.settings.piece_bytes // one))
 
 
-def _seed(layer: Layer, capture: Capture, units: _Units, chosen: Ints) -> Signal:
+def _seed(layer: Layer, capture: Capture, units: Units, chosen: Ints) -> Signal:
     """The signal that the chosen units begin with: everything else of the layer is zero."""
     geometry = capture.geometry
     value = geometry.value(layer.name)
@@ -341,7 +197,7 @@ def _seed(layer: Layer, capture: Capture, units: _Units, chosen: Ints) -> Signal
 
 
 def _results(
-    to: str, layer: Layer, capture: Capture, units: _Units, chosen: Ints, seen: Boxes | None, piece: Piece
+    to: str, layer: Layer, capture: Capture, units: Units, chosen: Ints, seen: Boxes | None, piece: Piece
 ) -> Iterator[Projection]:
     """Cuts each unit's signal to its receptive field inside the plane, channels first."""
     geometry = capture.geometry

@@ -25,7 +25,7 @@ from unpool.exemplars.finding import find_scan
 from unpool.exemplars.patches import patch
 from unpool.exemplars.standing import standing
 from unpool.graph.errors import InvalidArgumentError, OutOfRangeError, PreconditionError
-from unpool.methods.projection import Standing
+from unpool.methods.units import Standing
 from unpool.pictures import png_bytes
 from unpool.repository import Entry, Repository
 from unpool.service.answers import ProjectHeader

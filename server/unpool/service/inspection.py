@@ -12,9 +12,10 @@ from unpool.graph.errors import InvalidArgumentError
 from unpool.methods.capture import capture
 from unpool.methods.classification import classify
 from unpool.methods.occlusion_requests import OcclusionTile
-from unpool.methods.projection import Standing, project
+from unpool.methods.projection import project
 from unpool.methods.requests import Activation, Projection, ProjectionHeader
 from unpool.methods.scores import ends_in_softmax, scores_output
+from unpool.methods.units import Standing
 from unpool.pictures import png_bytes, render_signal
 from unpool.repository import ChannelOrder, Entry, Repository
 from unpool.service.answers import (
