@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.engine.networks import Net
 from tests.engine.support import seed
+from tests.graph.builders import text_model
 from tests.methods.small import engine_of, feeds_of
 
 from unpool.engine import Policy
@@ -53,3 +54,16 @@ def test_a_crossing_that_fails(
     assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [error] * (
         kind is PreconditionError
     )
+
+
+def test_switches_that_torch_cannot_find() -> None:
+    """ONNX Runtime takes a stride that torch does not count to."""
+    net = text_model(
+        """agraph (float[1,2,4,4] x) => (float[1,2,1,2] y) {
+            y = MaxPool <kernel_shape = [2, 2], strides = [2147483648, 2]> (x)
+        }"""
+    )
+    engine = engine_of(net)
+    feeds = feeds_of(engine, np.ones((1, 2, 4, 4), np.float32))
+    with pytest.raises(PreconditionError, match=r"the switches of MaxPool node '\w+' cannot be found: torch fails"):
+        engine.captured_for(feeds, engine.route(["y"], ["x"], Policy.GRADIENT))

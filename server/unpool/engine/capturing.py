@@ -16,6 +16,7 @@ from unpool.engine.geometry import Geometry
 from unpool.engine.memory import admit
 from unpool.engine.plan import Plan
 from unpool.engine.sessions import sign_name, switch_name
+from unpool.engine.stumbling import STUMBLES, stumbled
 from unpool.engine.switches import from_indices, from_input, taken
 from unpool.graph.model import Graph, Node
 
@@ -91,6 +92,9 @@ class Capturing:
             capture: it is added to.
             feeds: the inputs that it is of.
             wanted: what it lacks; something.
+
+        Raises:
+            PreconditionError: a max pool whose switches torch cannot find.
         """
         assert wanted.plan is not None
         found = self.forward.run(wanted.plan, feeds)
@@ -105,8 +109,16 @@ class Capturing:
             capture.switches[name] = dense(from_indices(found[switch_name(name)], pool, extents))
         for name in wanted.derived:
             pool = self.pools[name]
-            capture.switches[name] = dense(from_input(_float32(found[pool.inputs[0]]), pool))
+            capture.switches[name] = dense(_derived(found[pool.inputs[0]], pool))
         self.device.settle()
+
+
+def _derived(tensor: torch.Tensor, pool: Node) -> torch.Tensor:
+    """A max pool's switches, by its input."""
+    try:
+        return from_input(_float32(tensor), pool)
+    except (NotImplementedError, *STUMBLES) as error:  # strides beyond what torch counts to, planes of many axes
+        raise stumbled(pool, error, f"the switches of {pool} cannot be found: torch fails there") from error
 
 
 def _float32(tensor: torch.Tensor) -> torch.Tensor:
