@@ -67,3 +67,27 @@ def test_a_node_that_torch_stumbles_over_is_named_without_torchs_words() -> None
         engine.executor([], engine.model.graph.outputs)({"x": torch.zeros(1, 3, 4, 7)})
     assert caught.value.node == "n0"
     assert "must match" not in str(caught.value)
+
+
+def test_a_transposed_signal_crosses_batch_normalisation_in_its_own_order() -> None:
+    """Tokens behind a batch norm: autograd brings it the signal of the single image as a transposed view."""
+    net = Net(np.random.default_rng(1), (3, 4, 6))
+    net.add("Conv", ["x", net.normal(5, 3, 1, 1)], (5, 4, 6))
+    statistics = [net.weight(net.rng.uniform(0.5, 2, 5).astype(np.float32)) for _ in range(4)]
+    net.add("BatchNormalization", [net.current, *statistics])
+    net.add("Relu", [net.current])
+    net.add("BatchNormalization", [net.current, *statistics])
+    net.add("Reshape", [net.current, net.weight(np.array([0, 5, 24]))], (5, 24, 1))
+    net.add("Transpose", [net.current], (24, 5, 1), perm=[0, 2, 1])
+    net.add("MatMul", [net.current, net.normal(5, 7)], (24, 7, 1))
+    subject = Subject("tokens", net.model((1, 3, 4, 6)), net.rng.standard_normal((1, 3, 4, 6)).astype(np.float32))
+    engine, feeds = subject.engine, subject.feeds
+    route = engine.route([net.current], [feeds.of], Policy.GRADIENT)
+    unit = (9, 4)
+    ours = arrived(
+        engine, route, subject.capture(route), {net.current: seed(engine, feeds, net.current, [unit], [1.0])}
+    )
+    x = torch.from_numpy(subject.tensor).requires_grad_()
+    (theirs,) = torch.autograd.grad(engine.executor([], [net.current])({feeds.of: x})[net.current][(0, *unit)], x)
+    close(theirs.numpy(), ours)
+    subject.close()

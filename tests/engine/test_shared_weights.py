@@ -57,3 +57,34 @@ def test_weights_of_half_precision_are_read_as_they_are() -> None:
     found = Engine(load(data), EngineSettings(device="cpu", threads=1)).run(Feeds({"x": array}, "x"))["y"]
     (expected,) = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"x": array})
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("width", [128, 32_768], ids=["small matrices", "large matrices"])
+def test_what_onnx_runtime_computes_while_it_loads_is_computed_from_the_weights(width: int) -> None:
+    """A bias by relative position: a perceptron of constants, which ONNX Runtime folds into one."""
+    rng = np.random.default_rng(0)
+    places = np.stack(np.meshgrid(np.arange(9.0), np.arange(9.0)), -1)
+    weights = {
+        "places": places,
+        "first": rng.normal(size=(2, width)),
+        "second": rng.normal(size=(width, 9)) / width,
+        "third": rng.normal(size=(9, 9)),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["places", "first"], ["wide"]),
+            helper.make_node("Relu", ["wide"], ["positive"]),
+            helper.make_node("MatMul", ["positive", "second"], ["bias"]),
+            helper.make_node("MatMul", ["x", "third"], ["scores"]),
+            helper.make_node("Add", ["scores", "bias"], ["y"]),
+        ],
+        "relative positions",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 9, 9, 9])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 9, 9, 9])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    array = rng.normal(size=(1, 9, 9, 9)).astype(np.float32)
+    found = Engine(load(data), EngineSettings(device="cpu", threads=1)).run(Feeds({"x": array}, "x"))["y"]
+    (expected,) = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"x": array})
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * float(np.abs(expected).max()))

@@ -34,6 +34,8 @@ _MULTIPLIERS = frozenset({"Gemm", "MatMul"})
 _HALVES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 _PRESENT = Path(__file__)
 """ONNX Runtime looks whether a file that it is told of is there, though it then reads what it is given instead."""
+_BEHIND = 1 << 40
+"""A place behind the end of that file, in bytes."""
 
 
 def shape_name(value: str) -> str:
@@ -265,9 +267,13 @@ def _goes_only_into(weight: ir.Value, op_types: frozenset[str]) -> bool:
 
 
 def _elsewhere(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
-    """A reference that ONNX Runtime never follows, because it is given the data with the session."""
+    """A reference that ONNX Runtime does not follow, because it is given the data with the session.
+
+    What it computes while it loads (a product of constants) does follow it: behind every file's end nothing is found,
+    and the session is refused. Bytes that are there would be taken for the weight.
+    """
     shape = ir.Shape(tensor.shape.numpy())
-    return ir.ExternalTensor(_PRESENT.name, 0, tensor.nbytes, tensor.dtype, shape=shape, name=name)
+    return ir.ExternalTensor(_PRESENT.name, _BEHIND, tensor.nbytes, tensor.dtype, shape=shape, name=name)
 
 
 def execute(

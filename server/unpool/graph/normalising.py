@@ -21,6 +21,7 @@ from unpool.graph.passes.gates import mark_gates
 from unpool.graph.passes.inlining import inline_functions
 from unpool.graph.passes.loops import agree_on_conditions
 from unpool.graph.passes.shapes import infer_shapes, name_input_dims
+from unpool.graph.passes.strided import straighten_views
 from unpool.graph.stages import stage
 from unpool.graph.validation import check_model
 
@@ -88,7 +89,8 @@ def normalise(model: ir.Model) -> Graph:
             folded = fold_shape_computations(model)
             if branched := inline_known_branches(model):
                 lift_constants(model)
-        if not (folded or branched):
+            straightened = straighten_views(model)
+        if not (folded or branched or straightened):
             break
         rounds += not branched  # a branch may lie within another, to any depth, and each is taken once
         with stage("inferring shapes"):
