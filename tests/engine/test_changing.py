@@ -64,13 +64,17 @@ def _resized(draw: st.DrawFn) -> _Changing:
     attributes: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": draw(st.sampled_from(places))}
     if mode == "nearest":
         attributes["nearest_mode"] = draw(st.sampled_from(["floor", "ceil", "round_prefer_floor"]))
-    empty = np.zeros(0, np.float32)
+    empty = roi = np.zeros(0, np.float32)
+    if draw(st.integers(0, 4)) == 0 and mode != "cubic":
+        attributes["coordinate_transformation_mode"] = "tf_crop_and_resize"
+        ends = [draw(st.sampled_from([(0.0, 1.0), (0.25, 0.7), (-0.3, 0.8), (0.4, 1.5)])) for _ in plane]
+        roi = np.array([0, 0, *(low for low, _ in ends), 1, 1, *(high for _, high in ends)], np.float32)
     if draw(st.booleans()):
         scales = [draw(st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0])) for _ in plane]
-        constants = [("roi", empty), ("scales", np.array([1, 1, *scales], np.float32))]
+        constants = [("roi", roi), ("scales", np.array([1, 1, *scales], np.float32))]
     else:
         sizes = [draw(st.integers(2, 2 * n)) for n in plane]
-        constants = [("roi", empty), ("none", empty), ("sizes", np.array([1, 4, *sizes], np.int64))]
+        constants = [("roi", roi), ("none", empty), ("sizes", np.array([1, 4, *sizes], np.int64))]
     return _Changing("Resize", attributes, constants, plane)
 
 
@@ -109,6 +113,13 @@ def _blocks(draw: st.DrawFn) -> _Changing:
     return _Changing(kind, attributes, [], plane)
 
 
+@st.composite
+def _rolled(draw: st.DrawFn) -> _Changing:
+    plane = tuple(draw(st.integers(4, 10)) for _ in range(draw(st.integers(1, 2))))
+    axis = draw(st.integers(0, len(plane) - 1))
+    return _Changing("Concat", {"axis": axis + 2}, [("at", np.array([draw(st.integers(1, plane[axis] - 1))]))], plane)
+
+
 _CHANNELS = {"DepthToSpace": 1, "SpaceToDepth": 16}
 """Behind four of them."""
 
@@ -124,9 +135,15 @@ def _network(node: _Changing) -> bytes:
     weights += [numpy_helper.from_array(array, name) for name, array in node.constants if name != "none"]
     inputs = ["" if name == "none" else name for name, _ in node.constants]
     pads = [1] * (2 * rank)
-    nodes = [
-        helper.make_node("Conv", ["x", "a"], ["c"], pads=pads),
-        helper.make_node(node.kind, ["c", *inputs], ["e"], name="changing", **node.attributes),
+    nodes = [helper.make_node("Conv", ["x", "a"], ["c"], pads=pads)]
+    if node.kind == "Concat":  # the plane, turned round by as much
+        weights += [numpy_helper.from_array(np.array([n]), f"n{n}") for n in (0, 99)]
+        weights.append(numpy_helper.from_array(np.array([node.attributes["axis"]]), "axis"))
+        nodes.append(helper.make_node("Slice", ["c", "n0", "at", "axis"], ["first"]))
+        nodes.append(helper.make_node("Slice", ["c", "at", "n99", "axis"], ["second"]))
+    joined = ["second", "first"] if node.kind == "Concat" else ["c", *inputs]
+    nodes += [
+        helper.make_node(node.kind, joined, ["e"], name="changing", **node.attributes),
         helper.make_node("Conv", ["e", "b"], ["d"], pads=pads),
         helper.make_node("Relu", ["d"], ["y"]),
     ]
@@ -142,7 +159,7 @@ def _network(node: _Changing) -> bytes:
 
 
 @_RUN
-@given(node=st.one_of(_transposed(), _resized(), _bordered(), _sliced(), _blocks()), data=st.data())
+@given(node=st.one_of(_transposed(), _resized(), _bordered(), _sliced(), _blocks(), _rolled()), data=st.data())
 def test_boxes_cross_it_and_equal_onnx_runtime(node: _Changing, data: st.DataObject) -> None:
     source = _network(node)
     x = np.random.default_rng(3).standard_normal((1, 2, *node.plane)).astype(np.float32)

@@ -42,6 +42,7 @@ class How(enum.Enum):
     TRANSPOSED = "through a window, the other way"
     RESIZE = "by weights along each axis"
     PICK = "by picking an input for each output"
+    JOIN = "by laying inputs side by side"
     BLOCKS = "by moving blocks between plane and channels"
 
 
@@ -98,7 +99,9 @@ def boxable(node: Node, geometry: Geometry, dirty: Set[str]) -> Boxable | None:
     if node.op_type in _BLOCKS:
         return Boxable(How.BLOCKS) if _in_place(node, geometry, touched) else None
     found = _pointwise(node, geometry, touched)
-    return _picking(node, geometry, touched) if found is None and node.op_type in _PLACES else found
+    if found is None and node.op_type in _PLACES:
+        return _picking(node, geometry, touched)
+    return _joining(node, geometry, touched) if found is None and node.op_type == "Concat" else found
 
 
 _PLACES = {"Pad": pad_places, "Slice": slice_places}
@@ -191,8 +194,9 @@ def _in_place(node: Node, geometry: Geometry, touched: list[int]) -> bool:
 
 
 def _resizing(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
-    """Resizing along axes of the plane alone, without what stands outside of a region."""
-    if string(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
+    """Resizing along axes of the plane alone; outside of a region that is resized stands nothing."""
+    region = string(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize"
+    if region and node.attributes.get("extrapolation_value", 0.0):
         return None
     if not _in_place(node, geometry, touched):
         return None
@@ -212,6 +216,19 @@ def _picking(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | No
     if places is None or geometry.value(node.inputs[0]).batch_axis in places:
         return None
     return Boxable(How.PICK, places=places)
+
+
+def _joining(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    """Joining along the plane: every input that windows reach lies somewhere in the output."""
+    result, along = geometry.value(node.outputs[0]), geometry.windows(node)
+    for i in touched:
+        value = geometry.value(node.inputs[i])
+        if value.spatial_axes != result.spatial_axes or value.batch_axis != result.batch_axis:
+            return None
+        windows = [along[i].get(s) for s in result.spatial_axes]
+        if not all(isinstance(w, Sliding) and w.extent == w.stride == 1 for w in windows):
+            return None
+    return Boxable(How.JOIN)
 
 
 def _spatial(axes: object, geometry: Geometry, node: Node, positions: range) -> tuple[int | None, ...]:

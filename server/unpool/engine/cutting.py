@@ -160,6 +160,8 @@ def _context(node: Node, how: Boxable, geometry: Geometry, dirt: Dirt) -> set[st
     found = {i for i in node.inputs if i in values and (i not in dirt.intervals or i in measured)}
     if how.how is How.RESHAPE:
         return found
+    if how.how is How.JOIN:
+        return {node.outputs[0]}
     if how.how is not How.POINTWISE:
         return found | {node.inputs[0]}
     out = dirt.intervals[next(o for o in node.outputs if o)]

@@ -92,7 +92,7 @@ def cropped(x: Tensor, axis: int, offset: Ints, count: int) -> Tensor:
 
 def seen_inputs(known: Intervals, extent: int) -> tuple[Ints, int]:
     """Where boxes of inputs begin along an axis, and their extent, from the intervals that outputs see."""
-    size = int((known.upper - known.lower).max())
+    size = max(1, int((known.upper - known.lower).max()))
     return np.minimum(known.lower, extent - size), size
 
 

@@ -102,6 +102,8 @@ class Stepper:
                     results = (self._padded(step, patches[node.inputs[0]], origins, sizes),)
                 case How.PICK:
                     results = (self._picked(step, patches[node.inputs[0]], origins, sizes, units),)
+                case How.JOIN:
+                    results = (self._joined(step, patches, origins, sizes),)
                 case How.BLOCKS:
                     results = (self._moved(step, patches[node.inputs[0]], origins, sizes),)
                 case How.RESHAPE:
@@ -294,6 +296,22 @@ class Stepper:
         if rows:
             x = gather(x, value, torch.arange(units, device=x.device), rows)
         return picked(x, places)
+
+    def _joined(
+        self, step: Step, patches: Mapping[str, Patch], origins: Mapping[int, Ints], sizes: Mapping[int, int]
+    ) -> Tensor:
+        """The kept output, with what changed of each input laid where the input lies."""
+        output = step.node.outputs[0]
+        spatial = self.geometry.value(output).spatial_axes
+        laid = []
+        for name, windows in zip(step.node.inputs, self.geometry.windows(step.node), strict=True):
+            if name in patches:
+                at = patches[name].origins
+                laid.append(
+                    (patches[name].value, [windows[s].outputs_of(Intervals(at[s], at[s] + 1)).lower for s in spatial])
+                )
+        context = self.context(output, None, output, tuple(spatial.values()), (0,) * len(spatial))
+        return context.filled([origins[s] for s in spatial], [sizes[s] for s in spatial], laid)
 
     def _moved(self, step: Step, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int]) -> Tensor:
         """Blocks between plane and channels: as many whole ones as the boxes lie in, less what sticks out of these."""
