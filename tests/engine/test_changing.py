@@ -64,17 +64,13 @@ def _resized(draw: st.DrawFn) -> _Changing:
     attributes: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": draw(st.sampled_from(places))}
     if mode == "nearest":
         attributes["nearest_mode"] = draw(st.sampled_from(["floor", "ceil", "round_prefer_floor"]))
-    empty = roi = np.zeros(0, np.float32)
-    if draw(st.integers(0, 4)) == 0 and mode != "cubic":
-        attributes["coordinate_transformation_mode"] = "tf_crop_and_resize"
-        ends = [draw(st.sampled_from([(0.0, 1.0), (0.25, 0.7), (-0.3, 0.8), (0.4, 1.5)])) for _ in plane]
-        roi = np.array([0, 0, *(low for low, _ in ends), 1, 1, *(high for _, high in ends)], np.float32)
+    empty = np.zeros(0, np.float32)
     if draw(st.booleans()):
         scales = [draw(st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0])) for _ in plane]
-        constants = [("roi", roi), ("scales", np.array([1, 1, *scales], np.float32))]
+        constants = [("roi", empty), ("scales", np.array([1, 1, *scales], np.float32))]
     else:
         sizes = [draw(st.integers(2, 2 * n)) for n in plane]
-        constants = [("roi", roi), ("none", empty), ("sizes", np.array([1, 4, *sizes], np.int64))]
+        constants = [("roi", empty), ("none", empty), ("sizes", np.array([1, 4, *sizes], np.int64))]
     return _Changing("Resize", attributes, constants, plane)
 
 

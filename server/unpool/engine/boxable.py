@@ -194,9 +194,9 @@ def _in_place(node: Node, geometry: Geometry, touched: list[int]) -> bool:
 
 
 def _resizing(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
-    """Resizing along axes of the plane alone; outside of a region that is resized stands nothing."""
-    region = string(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize"
-    if region and node.attributes.get("extrapolation_value", 0.0):
+    """Resizing along axes of the plane alone, without what stands outside of a region."""
+    # ONNX Runtime leaves an axis of scale 1 uncropped, and rounds places of a region in float32.
+    if string(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
         return None
     if not _in_place(node, geometry, touched):
         return None
