@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 BLOCKS = (
     "conv", "conv", "conv", "relu", "relu", "clip", "max", "max", "average",
     "bn", "lrn", "residual", "concat", "upsample", "scale", "pad",
-    "widen", "widen", "resize", "resize", "shuffle",
+    "widen", "widen", "resize", "resize", "shuffle", "border", "border", "slice", "slice", "fold",
 )  # fmt: skip
 
 
@@ -31,6 +31,8 @@ class Net:
     """Tensors with a plane that a unit can be chosen from, and their (C, H, W)."""
     dropped: bool = False
     """A pool's last window begins behind its input: ONNX Runtime's kernels drop it, its shape inference does not."""
+
+    opset: int = 17
 
     def weight(self, array: npt.NDArray[np.generic]) -> str:
         name = f"w{len(self.weights)}"
@@ -60,7 +62,7 @@ class Net:
             [helper.make_empty_tensor_value_info(n) for n in names],
             self.weights,
         )
-        found = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        found = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
         return onnx.shape_inference.infer_shapes(found).SerializeToString()
 
 
@@ -143,6 +145,12 @@ def _grow(draw: st.DrawFn, net: Net, block: str) -> None:
         net.add("Conv", [net.current, net.normal(8, channels, 1, 1)], (8, *plane))
         mode = draw(st.sampled_from(["DCR", "CRD"]))
         net.add("DepthToSpace", [net.current], (2, plane[0] * 2, plane[1] * 2), blocksize=2, mode=mode)
+    elif block == "border":
+        _border(draw, net, channels, plane)
+    elif block == "slice" and min(plane) > 12:  # one place alone may cancel down to its rounding
+        _slice(draw, net, channels, plane)
+    elif block == "fold" and not (plane[0] % 2 or plane[1] % 2):
+        net.add("SpaceToDepth", [net.current], (channels * 4, plane[0] // 2, plane[1] // 2), blocksize=2)
     elif block == "scale":
         net.add("Mul", [net.current, net.weight(net.rng.normal(size=(channels, 1, 1)).astype(np.float32))])
     elif block == "pad":
@@ -225,3 +233,26 @@ def _resize(draw: st.DrawFn, net: Net, channels: int, plane: Sequence[int]) -> N
     if modes["mode"] == "nearest":
         modes["nearest_mode"] = draw(st.sampled_from(["floor", "ceil", "round_prefer_floor"]))
     net.add("Resize", [net.current, "", net.weight(np.array([1, 1, *scales], np.float32))], (channels, *shape), **modes)
+
+
+def _border(draw: st.DrawFn, net: Net, channels: int, plane: Sequence[int]) -> None:
+    """Padding with what is there, up to as far as the plane reaches."""
+    mode = draw(st.sampled_from(["reflect", "edge"]))
+    before, behind = ([draw(st.integers(0, min(n - 1, 7))) for n in plane] for _ in range(2))
+    amounts = net.weight(np.array([0, 0, *before, 0, 0, *behind], np.int64))
+    shape = [n + a + b for n, a, b in zip(plane, before, behind, strict=True)]
+    net.add("Pad", [net.current, amounts], (channels, *shape), mode=mode)
+
+
+def _slice(draw: st.DrawFn, net: Net, channels: int, plane: Sequence[int]) -> None:
+    """A part of the plane, in steps, or backwards."""
+    spans = []
+    for n in plane:
+        step = draw(st.sampled_from([1, 1, 2, 3, -1, -2]))
+        low, high = draw(st.integers(0, n // 3)), draw(st.integers(n - n // 3, n))
+        # Backwards to the first place: an end of -1 would be the last.
+        spans.append((low, high, step) if step > 0 else (high - 1, low - 1 if low else -n - 1, step))
+    shape = [len(range(n)[slice(a, None if b < -n else b, s)]) for n, (a, b, s) in zip(plane, spans, strict=True)]
+    starts, ends, steps = zip(*spans, strict=True)
+    inputs = [net.weight(np.array(values, np.int64)) for values in (starts, ends, (2, 3), steps)]
+    net.add("Slice", [net.current, *inputs], (channels, *shape))

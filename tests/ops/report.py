@@ -30,7 +30,7 @@ _WINDOWS = {
     "concat_window": "shifted",
     "_concat_window": "pointwise",
     "slice_window": "shifted, strided",
-    "pad_window": "shifted",
+    "pad_window": "shifted, folded at borders",
     "gather_window": "pointwise off its axis",
     "matmul_window": "pointwise off the summed axis",
     "_along_constant_axis": "pointwise off its axis",

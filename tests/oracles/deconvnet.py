@@ -274,12 +274,13 @@ def _transposed(node: _Node, s: Floats) -> dict[int, Floats]:
 def _pad(node: _Node, s: Floats) -> dict[int, Floats]:
     pads = node.integers(1, "pads")
     assert pads is not None
-    assert node.get("mode", b"constant") == b"constant"
+    if node.get("mode", b"constant") != b"constant":
+        return _along_the_plane(node, s)
     shape = node.shape(0)
     return {0: s[tuple(slice(None) if not i else slice(a, a + n) for i, (a, n) in enumerate(zip(pads, shape)))]}  # noqa: B905
 
 
-def _resize(node: _Node, s: Floats) -> dict[int, Floats]:
+def _along_the_plane(node: _Node, s: Floats) -> dict[int, Floats]:
     """Through the matrix that ONNX Runtime gives for one plane, a column for each place of it."""
     shape = node.shape(0)
     places = int(np.prod(shape[2:]))
@@ -329,6 +330,12 @@ def _to_space(node: _Node, s: Floats) -> dict[int, Floats]:
     return {0: blocks.transpose(order).reshape(n, c, h, w)}
 
 
+def _from_depth(node: _Node, s: Floats) -> dict[int, Floats]:
+    n, (_, c, h, w), b = len(s), node.shape(0), node.get("blocksize", 1)
+    blocks = s.reshape(n, b, b, c, h // b, w // b)
+    return {0: blocks.transpose(0, 3, 4, 1, 5, 2).reshape(n, c, h, w)}
+
+
 def _same(node: _Node, s: Floats) -> dict[int, Floats]:
     return {0: s}
 
@@ -338,6 +345,6 @@ _RULES: dict[str, Rule] = {
     "GlobalAveragePool": _mean, "ReduceMean": _mean, "Concat": _concat, "Add": _every_branch, "Sum": _every_branch,
     "Mul": _product, "BatchNormalization": _batch_norm, "LRN": _lrn, "Gemm": _gemm, "MatMul": _matmul,
     "Softmax": _softmax, "Reshape": _reshaped, "Flatten": _reshaped, "Squeeze": _reshaped, "Unsqueeze": _reshaped,
-    "Transpose": _transposed, "Pad": _pad, "Resize": _resize, "Identity": _same, "Dropout": _same, "Cast": _same,
-    "ConvTranspose": _widening, "DepthToSpace": _to_space,
+    "Transpose": _transposed, "Pad": _pad, "Resize": _along_the_plane, "Slice": _along_the_plane, "Identity": _same,
+    "Dropout": _same, "Cast": _same, "ConvTranspose": _widening, "DepthToSpace": _to_space, "SpaceToDepth": _from_depth,
 }  # fmt: skip

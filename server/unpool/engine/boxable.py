@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from unpool.engine.boxes import Ints
 from unpool.engine.geometry import Geometry
 from unpool.graph.intervals import POINTWISE, Broadcast, Sliding
 from unpool.graph.model import BATCH, CHANNEL, Node
@@ -15,10 +16,13 @@ from unpool.ops import find
 from unpool.ops.convolution import transposed_geometry
 from unpool.ops.geometry import Geometry as Windows
 from unpool.ops.geometry import node_geometry, paired, string
+from unpool.ops.padding import pad_places
 from unpool.ops.resize import Floats, node_matrices
+from unpool.ops.slicing import slice_places
 
 _WINDOWED = frozenset({"Conv", "MaxPool", "AveragePool"})
 _RESIZING = frozenset({"Resize", "Upsample"})
+_BLOCKS = frozenset({"DepthToSpace", "SpaceToDepth"})
 _RESHAPING = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 _SIZED = frozenset({"Expand", "Shape", "Size", "ConstantOfShape"})
 """Operators that are told, or tell, the plane's extents, and would be wrong about a box."""
@@ -37,6 +41,9 @@ class How(enum.Enum):
     RESHAPE = "by giving another shape"
     TRANSPOSED = "through a window, the other way"
     RESIZE = "by weights along each axis"
+    PICK = "by picking an input for each output"
+    JOIN = "by laying inputs side by side"
+    BLOCKS = "by moving blocks between plane and channels"
 
 
 @dataclass(frozen=True)
@@ -45,17 +52,21 @@ class Boxable:
 
     Attributes:
         how: the way.
-        windows: of a window operator (for padding a window of one), one entry per axis behind batch and channel.
+        windows: of a window operator, one entry per axis behind batch and channel.
         spatial: for each of these axes the spatial index that boxes have along it; ``None`` takes the whole axis.
         outside: what stands outside the plane.
+        around: of padding: spatial index -> how much of it is put before and behind.
         matrices: of resizing: spatial index -> weights (out, in).
+        places: of picking: axis -> which input each output reads.
     """
 
     how: How
     windows: Windows | None = None
     spatial: tuple[int | None, ...] = ()
     outside: float = 0.0
+    around: Mapping[int, tuple[int, int]] = field(default_factory=dict, compare=False)
     matrices: Mapping[int, Floats] = field(default_factory=dict, compare=False)
+    places: Mapping[int, Ints] = field(default_factory=dict, compare=False)
 
 
 def boxable(node: Node, geometry: Geometry, dirty: Set[str]) -> Boxable | None:
@@ -83,9 +94,17 @@ def boxable(node: Node, geometry: Geometry, dirty: Set[str]) -> Boxable | None:
         return _transposed(node, geometry, touched)
     if node.op_type in _RESIZING:
         return _resizing(node, geometry, touched)
-    if node.op_type == "Pad":
+    if node.op_type == "Pad" and string(node, "mode", "constant") == "constant":
         return _padding(node, geometry, touched)
-    return _pointwise(node, geometry, touched)
+    if node.op_type in _BLOCKS:
+        return Boxable(How.BLOCKS) if _in_place(node, geometry, touched) else None
+    found = _pointwise(node, geometry, touched)
+    if found is None and node.op_type in _PLACES:
+        return _picking(node, geometry, touched)
+    return _joining(node, geometry, touched) if found is None and node.op_type == "Concat" else found
+
+
+_PLACES = {"Pad": pad_places, "Slice": slice_places}
 
 
 def touched_inputs(node: Node, geometry: Geometry, dirty: Set[str]) -> list[int]:
@@ -166,20 +185,50 @@ def _transposed(node: Node, geometry: Geometry, touched: list[int]) -> Boxable |
     return Boxable(How.TRANSPOSED, known, _spatial(source.axes, geometry, node, range(2, len(source.shape))))
 
 
+def _in_place(node: Node, geometry: Geometry, touched: list[int]) -> bool:
+    """Whether the one input that windows reach has its plane where the output has it, with a window along each axis."""
+    value, result = geometry.value(node.inputs[0]), geometry.value(node.outputs[0])
+    same = value.spatial_axes == result.spatial_axes and value.batch_axis == result.batch_axis
+    along = geometry.windows(node)[0]
+    return touched == [0] and same and all(s in along for s in value.spatial_axes)
+
+
 def _resizing(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
     """Resizing along axes of the plane alone, without what stands outside of a region."""
-    if touched != [0] or string(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
+    # ONNX Runtime leaves an axis of scale 1 uncropped, and rounds places of a region in float32.
+    if string(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
         return None
-    value, result = geometry.value(node.inputs[0]), geometry.value(node.outputs[0])
-    if value.spatial_axes != result.spatial_axes or value.batch_axis != result.batch_axis:
+    if not _in_place(node, geometry, touched):
         return None
     source, *rest = (geometry.operand(n) for n in node.inputs)
     found = node_matrices(node, source, rest, geometry.operand(node.outputs[0]))
-    along = geometry.windows(node)[0]
-    indices = {axis: s for s, axis in value.spatial_axes.items()}
-    if found is None or any(a not in indices for a in found) or any(s not in along for s in value.spatial_axes):
+    indices = {axis: s for s, axis in geometry.value(node.inputs[0]).spatial_axes.items()}
+    if found is None or any(a not in indices for a in found):
         return None
     return Boxable(How.RESIZE, matrices={indices[axis]: matrix for axis, matrix in found.items()})
+
+
+def _picking(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    """Slicing, and padding with what is there, of whatever axes but the batch's."""
+    if not _in_place(node, geometry, touched):
+        return None
+    places = _PLACES[node.op_type](node, [geometry.operand(n) for n in node.inputs])
+    if places is None or geometry.value(node.inputs[0]).batch_axis in places:
+        return None
+    return Boxable(How.PICK, places=places)
+
+
+def _joining(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
+    """Joining along the plane: every input that windows reach lies somewhere in the output."""
+    result, along = geometry.value(node.outputs[0]), geometry.windows(node)
+    for i in touched:
+        value = geometry.value(node.inputs[i])
+        if value.spatial_axes != result.spatial_axes or value.batch_axis != result.batch_axis:
+            return None
+        windows = [along[i].get(s) for s in result.spatial_axes]
+        if not all(isinstance(w, Sliding) and w.extent == w.stride == 1 for w in windows):
+            return None
+    return Boxable(How.JOIN)
 
 
 def _spatial(axes: object, geometry: Geometry, node: Node, positions: range) -> tuple[int | None, ...]:
@@ -195,30 +244,21 @@ def _spatial(axes: object, geometry: Geometry, node: Node, positions: range) -> 
 
 
 def _padding(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
-    """A constant put around the plane of (N, C, D1 ... Dn), and nowhere else."""
-    if touched != [0] or string(node, "mode", "constant") != "constant":
+    """A constant put around the plane, and nowhere else."""
+    if not _in_place(node, geometry, touched):
         return None
-    source, result = geometry.operand(node.inputs[0]), geometry.operand(node.outputs[0])
-    if source is None or result is None or source.axes[:2] != (BATCH, CHANNEL) or result.axes != source.axes:
+    spatial = geometry.value(node.inputs[0]).spatial_axes
+    before, behind = geometry.shapes[node.inputs[0]], geometry.shapes[node.outputs[0]]
+    if any(n != m for i, (n, m) in enumerate(zip(before, behind, strict=True)) if i not in spatial.values()):
         return None
-    if source.shape[1] != result.shape[1]:
-        return None
-    along = geometry.windows(node)[0]
-    begins = []
-    for axis in source.axes[2:]:
-        window = along.get(axis.index)
+    around = {}
+    for s, axis in spatial.items():
+        window = geometry.windows(node)[0][s]
         if not isinstance(window, Sliding) or window.extent != 1 or window.stride != 1:
             return None
-        begins.append(window.pad)
-    ends = [b - a - n for a, b, n in zip(source.shape[2:], result.shape[2:], begins, strict=True)]
+        around[s] = (window.pad, behind[axis] - before[axis] - window.pad)
     outside = _pad_value(node, geometry)
-    if outside is None:
-        return None
-    rank = len(begins)
-    known = Windows(
-        (1,) * rank, (1,) * rank, tuple(begins), tuple(ends), (1,) * rank, tuple(ends), tuple(result.shape[2:])
-    )
-    return Boxable(How.PAD, known, tuple(a.index for a in source.axes[2:]), outside)
+    return None if outside is None else Boxable(How.PAD, outside=outside, around=around)
 
 
 def _pad_value(node: Node, geometry: Geometry) -> float | None:

@@ -105,7 +105,7 @@ class Boxes:
         )
 
 
-def _gather(tensor: Tensor, value: Value, images: Tensor | None, places: Mapping[int, Tensor]) -> Tensor:
+def gather(tensor: Tensor, value: Value, images: Tensor | None, places: Mapping[int, Tensor]) -> Tensor:
     """``tensor`` at (image, place along every spatial axis); units stand where the batch axis stood.
 
     Picks whole rows of what is not indexed: with channels last in memory a row is a run of all channels, several times
@@ -179,7 +179,7 @@ def cut(tensor: Tensor, value: Value, images: Ints, boxes: Boxes) -> Tensor:
     if batch is not None:
         index = torch.from_numpy(np.minimum(images, tensor.shape[batch] - 1)).to(tensor.device)
     places = {s: _coordinates(boxes, s, tensor.shape[p], tensor.device) for s, p in partial.items()}
-    return _gather(tensor, value, index, places)
+    return gather(tensor, value, index, places)
 
 
 def move(signal: Tensor, value: Value, source: Boxes, target: Boxes) -> Tensor:
@@ -206,7 +206,7 @@ def move(signal: Tensor, value: Value, source: Boxes, target: Boxes) -> Tensor:
         if outside.any():
             masks.append(_along(~outside, value, s, signal))
     units = torch.arange(source.count, device=signal.device)
-    result = _gather(signal, value, units, places)
+    result = gather(signal, value, units, places)
     for mask in masks:
         result = result * mask
     return result

@@ -86,21 +86,39 @@ class Context:
         Returns:
             The boxes, in the value's own layout.
         """
+        return self.filled(origins, sizes, [(patch, at)])
+
+    def filled(
+        self, origins: Sequence[Ints], sizes: Sequence[int], patches: Sequence[tuple[Tensor, Sequence[Ints]]]
+    ) -> Tensor:
+        """The same with several patches, each with the places where it begins."""
+        if len(patches) == 1 and self._covers(origins, sizes, *patches[0]):
+            return patches[0][0]
+        rows = self.cut(origins, sizes)
+        for patch, at in patches:
+            self._lay(rows, origins, sizes, patch, at)
+        return self.shaped(rows, len(origins[0]), sizes)
+
+    def _covers(self, origins: Sequence[Ints], sizes: Sequence[int], patch: Tensor, at: Sequence[Ints]) -> bool:
+        """Whether patches are the boxes."""
+        extents = tuple(patch.shape[axis] for axis in self._axes)
+        return extents == tuple(sizes) and all(np.array_equal(a, o) for a, o in zip(at, origins, strict=True))
+
+    def _lay(
+        self, rows: Tensor, origins: Sequence[Ints], sizes: Sequence[int], patch: Tensor, at: Sequence[Ints]
+    ) -> None:
+        """Lays patches over rows."""
         units = len(origins[0])
         over = patch.permute(self._order)
         extents = over.shape[1 : 1 + len(sizes)]
         offsets = [a - o for a, o in zip(at, origins, strict=True)]
-        if tuple(extents) == tuple(sizes) and not any(d.any() for d in offsets):
-            return patch
-        rows = self.cut(origins, sizes)
         uniform = all((d == d[0]).all() for d in offsets)
         if uniform and all(d[0] >= 0 and d[0] + n <= size for d, n, size in zip(offsets, extents, sizes, strict=True)):
             boxes = rows.view(units, *sizes, *self._kept_shape)
             inside = tuple(slice(int(d[0]), int(d[0]) + n) for d, n in zip(offsets, extents, strict=True))
             boxes[(slice(None), *inside)].copy_(over)
-            return self.shaped(rows, units, sizes)
+            return
         self._scatter(rows, over, offsets, extents, sizes)
-        return self.shaped(rows, units, sizes)
 
     def shaped(self, rows: Tensor, units: int, sizes: Sequence[int]) -> Tensor:
         """Rows as boxes in the value's own layout."""

@@ -158,10 +158,12 @@ def _context(node: Node, how: Boxable, geometry: Geometry, dirt: Dirt) -> set[st
     values, measured = geometry.graph.values, geometry.graph.measured
     touched = [i for i in node.inputs if i in dirt.intervals and i not in measured]
     found = {i for i in node.inputs if i in values and (i not in dirt.intervals or i in measured)}
-    if how.how in (How.WINDOW, How.PAD, How.TRANSPOSED, How.RESIZE):
-        return found | {node.inputs[0]}
     if how.how is How.RESHAPE:
         return found
+    if how.how is How.JOIN:
+        return {node.outputs[0]}
+    if how.how is not How.POINTWISE:
+        return found | {node.inputs[0]}
     out = dirt.intervals[next(o for o in node.outputs if o)]
     for name in touched:
         own = dirt.intervals[name]

@@ -74,21 +74,25 @@ def transposed(
     """Transposed convolution of boxes (units, C, ...), cropped to the boxes of outputs."""
     natural: Tensor = _TRANSPOSED[x.ndim - 2](x, weight, None, known.strides, 0, 0, group, known.dilations)
     for axis, (offset, count) in enumerate(zip(offsets, counts, strict=True), 2):
-        if (offset == offset[0]).all():
-            natural = natural.narrow(axis, int(offset[0]), count)
-            continue
-        shape, wide = [1] * natural.ndim, list(natural.shape)
-        shape[0], shape[axis], wide[axis] = len(offset), count, count
-        chosen = torch.from_numpy(offset[:, None] + np.arange(count)).to(natural.device)
-        natural = natural.gather(axis, chosen.reshape(shape).expand(wide))
+        natural = cropped(natural, axis, offset, count)
     if bias is None:
         return natural
     return natural + bias.reshape(1, -1, *(1 for _ in counts))
 
 
-def resized_inputs(known: Intervals, extent: int) -> tuple[Ints, int]:
-    """Where boxes of inputs begin along a resized axis, and their extent, from the intervals that outputs see."""
-    size = int((known.upper - known.lower).max())
+def cropped(x: Tensor, axis: int, offset: Ints, count: int) -> Tensor:
+    """A part of every box along one axis, from ``offset`` (units,) on; units along axis 0."""
+    if (offset == offset[0]).all():
+        return x.narrow(axis, int(offset[0]), count)
+    shape, wide = [1] * x.ndim, list(x.shape)
+    shape[0], shape[axis], wide[axis] = len(offset), count, count
+    chosen = torch.from_numpy(offset[:, None] + np.arange(count)).to(x.device)
+    return x.gather(axis, chosen.reshape(shape).expand(wide))
+
+
+def seen_inputs(known: Intervals, extent: int) -> tuple[Ints, int]:
+    """Where boxes of inputs begin along an axis, and their extent, from the intervals that outputs see."""
+    size = max(1, int((known.upper - known.lower).max()))
     return np.minimum(known.lower, extent - size), size
 
 

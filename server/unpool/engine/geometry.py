@@ -15,7 +15,7 @@ from unpool.engine.boxes import Boxes, Planes
 from unpool.engine.stumbling import STUMBLES
 from unpool.graph.errors import PreconditionError
 from unpool.graph.evaluation import UnevaluableError, evaluate
-from unpool.graph.intervals import AxisWindow, Broadcast, Intervals, Sliding
+from unpool.graph.intervals import AxisWindow, Broadcast, Intervals
 from unpool.graph.model import OTHER, Array, Graph, Node, Value
 from unpool.ops import AxisWindows, Operand, find
 from unpool.ops.base import whole
@@ -245,12 +245,13 @@ def _through(field: Field | None, kept: bool, window: AxisWindow | None, extent:
     """The field behind one node, from the field before it."""
     if window is None or not kept or (field is not None and field.whole):
         return Field(extent, 0, 0, True)
-    if field is None or not isinstance(window, Sliding):
+    inner = window.inner
+    if field is None or inner is None:
         return None
     return Field(
-        field.size + (window.extent - 1) * field.stride,
-        field.stride * window.stride,
-        field.offset - window.pad * field.stride,
+        field.size + (inner.extent - 1) * field.stride,
+        field.stride * inner.stride,
+        field.offset - inner.pad * field.stride,
         False,
     )
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from unpool.engine.boxable import Boxable, How
-from unpool.engine.boxes import Ints
+from unpool.engine.boxes import Ints, gather
 from unpool.engine.context import Context, Patch
-from unpool.engine.enlarging import resized, resized_inputs, transposed, transposed_inputs, transposed_padding
+from unpool.engine.enlarging import cropped, resized, seen_inputs, transposed, transposed_inputs, transposed_padding
 from unpool.engine.fusing import Step, bounded
 from unpool.engine.geometry import Geometry
 from unpool.engine.weights import Weights
@@ -21,6 +21,7 @@ from unpool.graph.errors import PreconditionError
 from unpool.graph.intervals import Intervals
 from unpool.graph.model import Node
 from unpool.ops import run
+from unpool.ops.picking import picked
 
 _CONV = {1: torch.nn.functional.conv1d, 2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
 
@@ -91,12 +92,20 @@ class Stepper:
         output = next(o for o in node.outputs if o)
         try:
             match how.how:
-                case How.WINDOW | How.PAD:
+                case How.WINDOW:
                     results = self._through_window(step, patches[node.inputs[0]], origins, sizes, units)
                 case How.TRANSPOSED:
                     results = (self._transposed(step, patches[node.inputs[0]], origins, sizes, units),)
                 case How.RESIZE:
                     results = (self._resized(step, patches[node.inputs[0]], origins, sizes),)
+                case How.PAD:
+                    results = (self._padded(step, patches[node.inputs[0]], origins, sizes),)
+                case How.PICK:
+                    results = (self._picked(step, patches[node.inputs[0]], origins, sizes, units),)
+                case How.JOIN:
+                    results = (self._joined(step, patches, origins, sizes),)
+                case How.BLOCKS:
+                    results = (self._moved(step, patches[node.inputs[0]], origins, sizes),)
                 case How.RESHAPE:
                     x = patches[node.inputs[0]].value
                     results = (x.reshape(self._shape(output, sizes, units)),)
@@ -187,7 +196,7 @@ class Stepper:
         sizes: Mapping[int, int],
         units: int,
     ) -> tuple[Tensor, ...]:
-        """Convolution, pooling or padding: the inputs of the boxes, with the padding that the plane has there."""
+        """Convolution or pooling: the inputs of the boxes, with the padding that the plane has there."""
         node, how = step.node, step.how
         name, known = node.inputs[0], how.windows
         assert known is not None
@@ -208,8 +217,6 @@ class Stepper:
         before = tuple(max(0, b) for b in known.begins)
         context = self.context(name, None, name, axes, before, behind, how.outside)
         x = context.fill(begins, extents, patch.value, at)
-        if how.how is How.PAD:
-            return (x,)
         if step.weight is not None:
             return (_convolved(step, x),)
         bare = {k: v for k, v in node.attributes.items() if k not in ("pads", "auto_pad", "ceil_mode")}
@@ -240,15 +247,22 @@ class Stepper:
         assert isinstance(group, int)
         return transposed(x, self.weights[node.inputs[1]], bias, known, group, offsets, counts)
 
-    def _resized(self, step: Step, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int]) -> Tensor:
+    def _seen(
+        self, step: Step, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int]
+    ) -> tuple[Tensor, dict[int, Ints]]:
+        """The inputs that boxes of outputs see, and where these begin."""
         name = step.node.inputs[0]
-        value, plane = self.geometry.value(name), self.geometry.plane(name)
+        plane = self.geometry.plane(name)
         windows = self.geometry.windows(step.node)[0]
-        begins, extents = dict(origins), dict(sizes)
-        for s in step.how.matrices:
+        begins, extents = {}, {}
+        for s, extent in plane.items():
             seen = windows[s].inputs_of(Intervals(origins[s], origins[s] + sizes[s]))
-            begins[s], extents[s] = resized_inputs(seen, plane[s])
-        x = self.brought(name, patch, begins, extents)
+            begins[s], extents[s] = seen_inputs(seen, extent)
+        return self.brought(name, patch, begins, extents), begins
+
+    def _resized(self, step: Step, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int]) -> Tensor:
+        x, begins = self._seen(step, patch, origins, sizes)
+        value = self.geometry.value(step.node.inputs[0])
         axes = value.spatial_axes
         assert value.batch_axis is not None
         return resized(
@@ -258,6 +272,56 @@ class Stepper:
             {axes[s]: (origins[s], sizes[s]) for s in step.how.matrices},
             {axes[s]: begins[s] for s in step.how.matrices},
         )
+
+    def _padded(self, step: Step, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int]) -> Tensor:
+        """The plane with a constant around it."""
+        name, around = step.node.inputs[0], step.how.around
+        spatial = self.geometry.value(name).spatial_axes
+        before, behind = ([max(0, around[s][i]) for s in spatial] for i in (0, 1))
+        context = self.context(name, None, name, tuple(spatial.values()), before, behind, step.how.outside)
+        begins = [origins[s] - around[s][0] for s in spatial]
+        return context.fill(begins, [sizes[s] for s in spatial], patch.value, [patch.origins[s] for s in spatial])
+
+    def _picked(
+        self, step: Step, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int], units: int
+    ) -> Tensor:
+        """The inputs that a slice, or a border's outputs, read; along other axes the same for every unit."""
+        x, begins = self._seen(step, patch, origins, sizes)
+        value, places = self.geometry.value(step.node.inputs[0]), dict(step.how.places)
+        rows = {}
+        for s, axis in value.spatial_axes.items():
+            if axis in places:
+                along = places.pop(axis)[origins[s][:, None] + np.arange(sizes[s])]
+                rows[s] = torch.from_numpy(along - begins[s][:, None]).to(x.device)
+        if rows:
+            x = gather(x, value, torch.arange(units, device=x.device), rows)
+        return picked(x, places)
+
+    def _joined(
+        self, step: Step, patches: Mapping[str, Patch], origins: Mapping[int, Ints], sizes: Mapping[int, int]
+    ) -> Tensor:
+        """The kept output, with what changed of each input laid where the input lies."""
+        output = step.node.outputs[0]
+        spatial = self.geometry.value(output).spatial_axes
+        laid = []
+        for name, windows in zip(step.node.inputs, self.geometry.windows(step.node), strict=True):
+            if name in patches:
+                at = patches[name].origins
+                laid.append(
+                    (patches[name].value, [windows[s].outputs_of(Intervals(at[s], at[s] + 1)).lower for s in spatial])
+                )
+        context = self.context(output, None, output, tuple(spatial.values()), (0,) * len(spatial))
+        return context.filled([origins[s] for s in spatial], [sizes[s] for s in spatial], laid)
+
+    def _moved(self, step: Step, patch: Patch, origins: Mapping[int, Ints], sizes: Mapping[int, int]) -> Tensor:
+        """Blocks between plane and channels: as many whole ones as the boxes lie in, less what sticks out of these."""
+        x, begins = self._seen(step, patch, origins, sizes)
+        (y,) = run(step.node, [x])
+        name, output = step.node.inputs[0], step.node.outputs[0]
+        before, behind = self.geometry.plane(name), self.geometry.plane(output)
+        for s, axis in self.geometry.value(output).spatial_axes.items():
+            y = cropped(y, axis, origins[s] - begins[s] * behind[s] // before[s], sizes[s])
+        return y
 
     def _shares(self, node: Node, how: Boxable, starts: Sequence[Ints], y: Tensor) -> Tensor:
         """Places of the window over those that are averaged over, for each output of each box."""

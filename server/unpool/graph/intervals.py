@@ -9,6 +9,7 @@ from inputs [a * S - P, (b - 1) * S - P + K'), and inputs [a, b) touch outputs [
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -55,6 +56,11 @@ class AxisWindow:
         """Outputs around these such that equally many of them are computed alike, wherever they begin."""
         return outputs
 
+    @property
+    def inner(self) -> Sliding | None:
+        """What slides away from the plane's borders; ``None`` where outputs move unevenly."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Sliding(AxisWindow):
@@ -72,6 +78,10 @@ class Sliding(AxisWindow):
     def extent(self) -> int:
         """Inputs from the first to the last that one output sees: (K - 1) * D + 1."""
         return (self.kernel - 1) * self.dilation + 1
+
+    @property
+    def inner(self) -> Sliding:
+        return self
 
     def inputs_of(self, outputs: Intervals) -> Intervals:
         return Intervals(
@@ -119,3 +129,65 @@ class Broadcast(AxisWindow):
 
     def outputs_of(self, inputs: Intervals) -> Intervals:
         return Intervals(np.zeros_like(inputs.lower), np.full_like(inputs.upper, self.extent))
+
+
+@dataclass(frozen=True, eq=False)
+class Listed(AxisWindow):
+    """What each output sees, listed: the inputs from ``first`` to ``last``, none where ``last`` lies before ``first``.
+
+    An interval of outputs sees what all in it see; outside the plane the nearest output's answer stands.
+
+    Attributes:
+        first, last: int64 (outputs,), inside the plane.
+        extent: how many inputs there are.
+        sliding: what it is away from the plane's borders.
+    """
+
+    first: Ints
+    last: Ints
+    extent: int
+    sliding: Sliding | None = None
+
+    @classmethod
+    def picking(cls, places: Ints, extent: int, sliding: Sliding | None = None) -> Listed:
+        """One input for each output."""
+        return cls(places, places, extent, sliding)
+
+    @property
+    def inner(self) -> Sliding | None:
+        return self.sliding
+
+    def inputs_of(self, outputs: Intervals) -> Intervals:
+        return _hull(self._seen, self.extent, outputs)
+
+    def outputs_of(self, inputs: Intervals) -> Intervals:
+        return _hull(self._taking, len(self.first), inputs)
+
+    @cached_property
+    def _seen(self) -> tuple[Ints, Ints]:
+        nothing = self.last < self.first
+        return np.where(nothing, self.extent, self.first), np.where(nothing, -1, self.last)
+
+    @cached_property
+    def _taking(self) -> tuple[Ints, Ints]:
+        """For every input the first and the last output that it takes part in."""
+        outputs = np.arange(len(self.first))
+        begin, end = np.full(self.extent, len(outputs)), np.full(self.extent, -1)
+        for k in range(int((self.last - self.first).max(initial=-1)) + 1):
+            taken = outputs[self.first + k <= self.last]
+            np.minimum.at(begin, self.first[taken] + k, taken)
+            np.maximum.at(end, self.first[taken] + k, taken)
+        return begin, end
+
+
+def _hull(ends: tuple[Ints, Ints], extent: int, along: Intervals) -> Intervals:
+    """From the least of the firsts to the greatest of the lasts of every interval; empty where there are none."""
+    first, last = ends
+    lower = np.clip(along.lower, 0, len(first) - 1)
+    upper = np.maximum(np.clip(along.upper, 0, len(first)), lower + 1)
+    # What lies between two intervals is reduced too, and left out; no end may lie behind the last value.
+    borders = np.stack([lower, upper], 1).reshape(-1)
+    least = np.minimum.reduceat(np.append(first, extent), borders)[::2]
+    greatest = np.maximum.reduceat(np.append(last, -1), borders)[::2] + 1
+    least = np.minimum(least, extent - 1)
+    return Intervals(least, np.where(along.upper > along.lower, np.maximum(greatest, least), least))

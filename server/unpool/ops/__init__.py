@@ -20,6 +20,7 @@ from unpool.ops import (  # noqa: F401  (importing registers)
     microsoft_quantized,
     normalization,
     ordering,
+    padding,
     pooling,
     quantization,
     quantized,
@@ -29,6 +30,7 @@ from unpool.ops import (  # noqa: F401  (importing registers)
     resize,
     sampling,
     shape,
+    slicing,
     spectral,
 )
 from unpool.ops.activation import GUIDED, MASKED, PASS, REAPPLY, RECTIFY, guided

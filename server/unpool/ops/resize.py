@@ -12,10 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unpool.graph.intervals import AxisWindow, Intervals
+from unpool.graph.intervals import AxisWindow, Listed
 from unpool.graph.model import AxisKind, Node
 from unpool.ops.base import AxisWindows, Crossing, Operand, Rule, Signals, operator, pointwise
 from unpool.ops.geometry import paired
+from unpool.ops.picking import rest_is_constant
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Matrices: TypeAlias = dict[int, Floats]
@@ -43,25 +44,6 @@ class Sampling:
     exclude_outside: bool = False
     antialias: bool = False
     region: tuple[float, float] = (0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Resampled(AxisWindow):
-    """Each output sees the inputs from ``first`` to ``last``; outside the plane the nearest output's answer stands."""
-
-    first: tuple[int, ...]
-    last: tuple[int, ...]
-
-    def inputs_of(self, outputs: Intervals) -> Intervals:
-        top = len(self.first) - 1
-        low = np.asarray(self.first)[np.clip(outputs.lower, 0, top)]
-        high = np.asarray(self.last)[np.clip(outputs.upper - 1, 0, top)] + 1
-        return Intervals(low.astype(np.int64), high.astype(np.int64))
-
-    def outputs_of(self, inputs: Intervals) -> Intervals:
-        low = np.searchsorted(np.asarray(self.last), inputs.lower, side="left")
-        high = np.searchsorted(np.asarray(self.first), inputs.upper - 1, side="right")
-        return Intervals(low.astype(np.int64), high.astype(np.int64))
 
 
 def _coordinates(
@@ -268,12 +250,15 @@ def resize_window(
     for axis, matrix in matrices.items():
         index = paired(x, y, axis)
         if index is not None:
-            used = matrix != 0
-            first, last = used.argmax(1), matrix.shape[1] - 1 - used[:, ::-1].argmax(1)
-            # Where weights vanish at whole places a neighbour reaches farther: an interval holds what all in it see.
-            first, last = np.minimum.accumulate(first[::-1])[::-1], np.maximum.accumulate(last)
-            found[index] = Resampled(tuple(int(i) for i in first), tuple(int(i) for i in last))
+            found[index] = _reached(matrix)
     return [found, *nothing]
+
+
+def _reached(matrix: Floats) -> Listed:
+    """From the first to the last input that has a weight for an output; what lies outside a region has none."""
+    used = matrix != 0
+    last = matrix.shape[1] - 1 - used[:, ::-1].argmax(1)
+    return Listed(used.argmax(1), np.where(used.any(1), last, -1), matrix.shape[1])
 
 
 def _back(at: Crossing, s: Tensor, axis: int, matrix: Floats) -> Tensor:
@@ -317,11 +302,7 @@ def _resize_adjoint(at: Crossing, signals: Signals) -> Signals:
     return (s, *nothing)
 
 
-def _rest_is_constant(node: Node, constant: tuple[bool, ...]) -> bool:
-    return all(constant[1:])
-
-
-_ADJOINT = Rule(_resize_adjoint, holds=_rest_is_constant)
+_ADJOINT = Rule(_resize_adjoint, holds=rest_is_constant)
 
 
 def _run(node: Node, x: Tensor, constants: Sequence[Tensor | None]) -> Tensor:
