@@ -74,11 +74,34 @@ def unpicked(at: Crossing, s: Tensor, places: Places) -> Tensor:
             count = np.arange(s.shape[axis])
             outputs = at.output_origins(index).numpy()[:, None] + count
             read = along[np.clip(outputs, 0, len(along) - 1)] - at.input_origins(0, index).numpy()[:, None]
-            # Outside the plane the signal is zero, wherever it goes: straight on, so that a shift stays one.
-            read = np.where((outputs < 0) | (outputs >= len(along)), count, read)
+            # Outside the plane the signal is zero, wherever it goes: straight on, so that even steps stay even.
+            read = np.where((outputs < 0) | (outputs >= len(along)), _step(along) * count, read)
         rows[axis] = np.clip(read, 0, sizes[axis] - 1)
     batch = next((i for i, label in enumerate(result.axes) if label.kind is AxisKind.BATCH), None)
     return _added(s, batch, rows, sizes)
+
+
+def _step(along: Ints) -> int:
+    """How far apart neighbouring outputs read, where all do alike, else 1."""
+    steps = np.unique(np.diff(along))
+    return int(steps[0]) if len(steps) == 1 and steps[0] > 0 else 1
+
+
+def _evenly(rows: Ints) -> slice | None:
+    """Places, (units or 1, outputs), that are the same for every unit and even steps upwards; ``None`` where not."""
+    first = rows[0]
+    step = int(first[1] - first[0]) if len(first) > 1 else 1
+    if not len(first) or step < 1 or (rows != first).any() or (np.diff(first) != step).any():
+        return None
+    return slice(int(first[0]), int(first[-1]) + 1, step)
+
+
+def _stepped(s: Tensor, spans: Mapping[int, slice], sizes: Mapping[int, int]) -> Tensor:
+    """Zeros with a signal in even steps, in the memory layout that it has."""
+    order = sorted(range(s.ndim), key=s.stride, reverse=True)
+    total = s.new_zeros([sizes[a] if a in spans else s.shape[a] for a in order]).permute(np.argsort(order).tolist())
+    total[tuple(spans.get(a, slice(None)) for a in range(s.ndim))] = s
+    return total
 
 
 def _added(s: Tensor, batch: int | None, rows: Mapping[int, Ints], sizes: Mapping[int, int]) -> Tensor:
@@ -86,6 +109,9 @@ def _added(s: Tensor, batch: int | None, rows: Mapping[int, Ints], sizes: Mappin
     moved = {a: r for a, r in rows.items() if r.shape[1] != sizes[a] or (r != np.arange(sizes[a])).any()}
     if not moved:
         return s
+    even = {a: _evenly(r) for a, r in moved.items()}
+    if all(even.values()):
+        return _stepped(s, {a: span for a, span in even.items() if span}, sizes)
     leading = [a for a in (batch,) if a is not None and a not in moved] + list(moved)
     # Runs of memory are added whole: channels innermost stay so.
     order = leading + sorted((a for a in range(s.ndim) if a not in leading), key=s.stride, reverse=True)
