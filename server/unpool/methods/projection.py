@@ -197,6 +197,11 @@ def _choose(
     if ranks.shape != values.shape:
         ranks = values
     plane = tuple(values.shape[1:])
+    if 0 in values.shape:
+        raise PreconditionError(
+            f"'{layer.name}' is empty for this input, of extents {capture.geometry.shapes[layer.name]}: there is no unit"
+            " to project; ask for a layer in front of what selects"
+        )
     strongest = ranks.amax(tuple(range(1, ranks.ndim))) if plane else ranks
     standings = standing(strongest.numpy(force=True)) if standing is not None else None
     asked = _pick_channels(request, strongest.numpy(force=True) if standings is None else standings)
