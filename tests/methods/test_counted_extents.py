@@ -45,7 +45,11 @@ KEPT = """
     found = Squeeze (found0, first)
     kept = Gather <axis = 0> (places, found)
 """
-DETECTOR = f"g (float[N, 2, 8, 8] x) => (float[n, 3] y) {{ one = Constant <value_ints = [1]> () {KEPT} y = MatMul (kept, v) }}"
+DETECTOR = f"""g (float[N, 2, 8, 8] x) => (float[n, 3] y) {{
+    one = Constant <value_ints = [1]> ()
+    {KEPT}
+    y = MatMul (kept, v)
+}}"""
 # As an exporter writes a list of boxes taken apart: a reshape that an empty list does not take.
 BRITTLE = f"""g (float[N, 2, 8, 8] x) => (float[k, 3] y) {{
     one = Constant <value_ints = [1]> ()

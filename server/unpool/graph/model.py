@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -251,7 +251,7 @@ class Graph:
 
     @cached_property
     def _measures(self) -> tuple[tuple[Node, ...], frozenset[str]]:
-        """What the inputs' extents decide, and what they may not: the nodes that measure, the values that are counted."""
+        """The nodes that measure, and the values that are counted."""
         measuring: list[Node] = []
         known = set(self.constants)
         counted: set[str] = set()

@@ -198,9 +198,10 @@ def _choose(
         ranks = values
     plane = tuple(values.shape[1:])
     if 0 in values.shape:
+        extents = capture.geometry.shapes[layer.name]
         raise PreconditionError(
-            f"'{layer.name}' is empty for this input, of extents {capture.geometry.shapes[layer.name]}: there is no unit"
-            " to project; ask for a layer in front of what selects"
+            f"'{layer.name}' is empty for this input, of extents {extents}: there is no unit to project; ask for a"
+            " layer in front of what selects"
         )
     strongest = ranks.amax(tuple(range(1, ranks.ndim))) if plane else ranks
     standings = standing(strongest.numpy(force=True)) if standing is not None else None
