@@ -405,6 +405,10 @@ def _cropped(
             source = source.narrow(position, low - origin, high - low)
             target = target.narrow(position, low - box[s][0], high - low)
         target.copy_(source)
+    order = list(range(result.ndim))
+    for place, position in zip(sorted(value.spatial_axes.values()), value.spatial_axes.values(), strict=True):
+        order[place] = position  # a model that turns its input's plane around names the axes as its layers do
+    result = result.permute(order)
     if value.batch_axis is not None:
         result = result.squeeze(value.batch_axis)
     channel = value.channel_axis
