@@ -5,6 +5,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests import zoo
+from tests.graph.builders import run, text_model
 
 from unpool.engine import Engine, EngineSettings
 from unpool.engine.feeds import Feeds
@@ -57,3 +58,21 @@ def test_weights_of_half_precision_are_read_as_they_are() -> None:
     found = Engine(load(data), EngineSettings(device="cpu", threads=1)).run(Feeds({"x": array}, "x"))["y"]
     (expected,) = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"x": array})
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)
+
+
+def test_a_product_that_is_folded_while_loading_reads_its_weight() -> None:
+    """Swin's table of distances goes through a small network of its own, which reads no input."""
+    rng = np.random.default_rng(0)
+    weights = {"table": (50, 3), "first": (3, 128), "second": (128, 4), "w": (4, 4)}
+    graph = """g (float[n, 50, 4] x) => (float[n, 50, 4] y) {
+        hidden = MatMul (table, first)
+        positive = Relu (hidden)
+        bias = MatMul (positive, second)
+        added = Add (x, bias)
+        y = MatMul (added, w)
+    }"""
+    data = text_model(graph, {n: rng.normal(size=s).astype(np.float32) for n, s in weights.items()})
+    array = rng.normal(size=(2, 50, 4)).astype(np.float32)
+    found = Engine(load(data), EngineSettings(device="cpu", threads=1)).run(Feeds({"x": array}, "x"))["y"]
+    (expected,) = run(data, {"x": array})
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

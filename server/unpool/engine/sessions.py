@@ -263,9 +263,12 @@ def _goes_only_into(weight: ir.Value, op_types: frozenset[str]) -> bool:
 
 
 def _elsewhere(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
-    """A reference that ONNX Runtime never follows, because it is given the data with the session."""
+    """A reference that ONNX Runtime need not follow, because it is given the data with the session.
+
+    It points behind the end of the file: constant folding and some fusions follow it all the same, and have to fail.
+    """
     shape = ir.Shape(tensor.shape.numpy())
-    return ir.ExternalTensor(_PRESENT.name, 0, tensor.nbytes, tensor.dtype, shape=shape, name=name)
+    return ir.ExternalTensor(_PRESENT.name, _PRESENT.stat().st_size, tensor.nbytes, tensor.dtype, shape=shape, name=name)
 
 
 def execute(
