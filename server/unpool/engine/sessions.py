@@ -265,10 +265,11 @@ def _goes_only_into(weight: ir.Value, op_types: frozenset[str]) -> bool:
 def _elsewhere(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
     """A reference that ONNX Runtime need not follow, because it is given the data with the session.
 
-    It points behind the end of the file: constant folding and some fusions follow it all the same, and have to fail.
+    It points behind the end of the file: constant folding and some fusions follow it all the same, and must fail.
     """
     shape = ir.Shape(tensor.shape.numpy())
-    return ir.ExternalTensor(_PRESENT.name, _PRESENT.stat().st_size, tensor.nbytes, tensor.dtype, shape=shape, name=name)
+    end = _PRESENT.stat().st_size
+    return ir.ExternalTensor(_PRESENT.name, end, tensor.nbytes, tensor.dtype, shape=shape, name=name)
 
 
 def execute(
