@@ -12,6 +12,7 @@ import torch
 from tests.methods.small import SETTINGS, engine_of, feeds_of, rectified
 
 from unpool.engine import Capture, Geometry, Policy
+from unpool.engine.binding import Extents
 from unpool.engine.captures import CaptureStore
 from unpool.engine.devices import resolve
 from unpool.engine.sessions import Sessions
@@ -56,7 +57,7 @@ def test_two_threads_that_make_sessions_share_one_copy_of_a_weight() -> None:
 
 def test_a_capture_larger_than_the_budget_drives_no_other_out() -> None:
     store = CaptureStore(1000)
-    geometry = Geometry(load(rectified()).graph, {})
+    geometry = Geometry(load(rectified()).graph, Extents({}, dict))
     small, large = (Capture(geometry, 1, values={"v": torch.zeros(n)}) for n in (100, 1000))
     store.put("small", small)
     store.put("large", large)

@@ -98,3 +98,27 @@ def test_an_input_that_nothing_feeds_is_named() -> None:
     )
     with pytest.raises(InvalidArgumentError, match="right"):
         asked(engine_of(source), Feeds({"left": X}, "left"), ProjectionRequest("y", top=1))
+
+
+@pytest.mark.parametrize("position", [(0, 0), (4, 9), (3, 5)])
+def test_the_signal_of_a_plane_that_the_model_turns_around_stands_as_its_box(position: tuple[int, int]) -> None:
+    """A spectrogram of (time, bands) is convolved as (bands, time): box, plane and signal have that order."""
+    source = text_model(
+        """agraph (float[1,10,5] x) => (float[1,4,5,10] y) {
+            turned = Transpose <perm = [0, 2, 1]> (x)
+            plane = Unsqueeze (turned, first)
+            c = Conv <pads = [1, 1, 1, 1]> (plane, k)
+            y = Relu (c)
+        }""",
+        {"k": W[:, :1], "first": np.array([1])},
+    )
+    engine = engine_of(source)
+    spectrogram = RNG.normal(size=(1, 10, 5)).astype(np.float32)
+    request = ProjectionRequest("c", (1,), positions=(position,), policy=Policy.GRADIENT)
+    header, (found,) = asked(engine, feeds_of(engine, spectrogram), request)
+    x = torch.from_numpy(spectrogram).requires_grad_()
+    maps = torch.nn.functional.conv2d(x.transpose(1, 2).unsqueeze(1), torch.from_numpy(W[:, :1]), padding=1)
+    maps[(0, 1, *position)].backward()
+    assert x.grad is not None
+    assert header.plane == (5, 10)
+    np.testing.assert_allclose(pictured(found, header)[0], x.grad[0].numpy().T, rtol=1e-5, atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.engine.support import arrived, close, one_hot, seed, whole
-from tests.graph.builders import text_model
+from tests.graph.builders import run, text_model
 
 from unpool.engine import Engine, EngineSettings, Feeds, Policy
 from unpool.graph import load
@@ -127,3 +127,43 @@ def test_what_a_value_decides_is_not_measured() -> None:
         signal = np.ones((1, 2, 8, capture.values["y"].shape[3]), np.float32)
         found = arrived(engine, route, capture, {"y": whole(engine, feeds, "y", signal)})
         assert found.sum() == 2 * 8 * n
+
+
+def test_extents_that_count_the_images_are_measured_anew_behind_the_boxes() -> None:
+    """What one input gives is spread over another's extents, batch and all, where several positions go on at once."""
+    rng = np.random.default_rng(1)
+    net = """g (float[N, 2, 24] x, int64[N, L] tokens) => (float[N, 3] y) {
+        c = Conv <pads = [1, 1], strides = [2]> (x, w)
+        r = Relu (c)
+        keys = Transpose <perm = [0, 2, 1]> (r)
+        scores = MatMul (q, r)
+        shares = Softmax <axis = -1> (scores)
+        read = MatMul (shares, keys)
+        sound = ReduceMean <axes = [2]> (read)
+        images = Shape <end = 1> (tokens)
+        length = Shape <start = 1> (tokens)
+        four = Constant <value = int64[1] {4}> ()
+        extents = Concat <axis = 0> (images, four, length)
+        spread = Resize <mode = "nearest"> (sound, , , extents)
+        words = Gather (table, tokens)
+        both = MatMul (spread, words)
+        pooled = ReduceMean <axes = [1], keepdims = 0> (both)
+        y = MatMul (pooled, v)
+    }"""
+    shapes = {"w": (4, 2, 3), "q": (4, 4), "table": (9, 4), "v": (4, 3)}
+    data = text_model(net, {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()})
+    arrays = {"x": rng.normal(size=(1, 2, 24)).astype(np.float32), "tokens": np.array([[3, 1, 4]])}
+    positions = ((0,), (7,), (13,), (20,))
+    target = Target.element(1, output="y")
+    request = OcclusionRequest((4,), positions=positions, targets=(target,), mode=Mode.BOXES)
+    scores = np.zeros(4)
+    for tile in occlude(Engine(load(data), SETTINGS), Feeds(arrays, "x"), request):
+        if isinstance(tile, OcclusionTile):
+            scores[tile.numbers] = tile.scores[0]
+    expected = []
+    for (left,) in positions:
+        covered = arrays["x"].copy()
+        covered[..., left : left + 4] = 0
+        expected.append(run(data, arrays | {"x": covered})[0][0, 1])
+    assert np.ptp(expected) > 1e-3
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5 * np.abs(expected).max())

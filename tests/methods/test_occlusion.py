@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests import zoo
 from tests.engine.networks import Net
+from tests.graph.builders import run, text_model
 from tests.methods.small import SETTINGS, engine_of, feeds_of, rectified
 from tests.oracles.occlusion import BruteForce
 
@@ -223,3 +224,35 @@ def test_hiding_the_cats_face_costs_more_than_hiding_what_is_around_it(mode: Mod
     assert around.sum() >= 50
     assert np.median(drop[face]) > 0.25 > 5 * abs(np.median(drop[around]))
     assert np.median(drop[face]) > np.quantile(drop[around], 0.95)
+
+
+def test_positions_are_told_apart_where_an_output_has_no_batch() -> None:
+    """A convolution on boxes, then a list of what was found, as detectors give it: (boxes, 3), no axis for images."""
+    rng = np.random.default_rng(2)
+    net = """g (float[1, 2, 16, 16] x) => (float[64, 3] y) {
+        c = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w)
+        r = Relu (c)
+        flat = Reshape (r, rows)
+        places = Transpose <perm = [1, 0]> (flat)
+        y = MatMul (places, v)
+    }"""
+    shapes = {"w": (4, 2, 3, 3), "v": (4, 3)}
+    weights = {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()} | {"rows": np.array([4, 64])}
+    data = text_model(net, weights)
+    engine = engine_of(data)
+    assert engine.model.graph.values["y"].batch_axis is None
+    picture = rng.normal(size=(1, 2, 16, 16)).astype(np.float32)
+    positions = ((0, 0), (5, 3), (12, 12), (7, 9))
+    target = Target.element(27, 1, output="y")
+    request = OcclusionRequest((4, 4), positions=positions, targets=(target,), mode=Mode.BOXES)
+    scores = np.zeros(4)
+    for tile in occlude(engine, Feeds({"x": picture}, "x"), request):
+        if isinstance(tile, OcclusionTile):
+            scores[tile.numbers] = tile.scores[0]
+    expected = []
+    for top, left in positions:
+        covered = picture.copy()
+        covered[..., top : top + 4, left : left + 4] = 0
+        expected.append(run(data, {"x": covered})[0][27, 1])
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)

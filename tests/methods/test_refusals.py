@@ -79,7 +79,7 @@ def test_a_layer_without_units_is_refused(policy: Policy) -> None:
     )
     engine = engine_of(net)
     for layer in ("p", "y"):
-        with pytest.raises(PreconditionError, match=rf"layer '{layer}' is empty on this input \(1 x 2 x 2 x 0\)"):
+        with pytest.raises(PreconditionError, match=rf"'{layer}' is empty for this input, of extents \(1, 2, 2, 0\)"):
             asked(engine, feeds_of(engine, _picture(1, 2, 4, 2)), ProjectionRequest(layer, top=1, policy=policy))
 
 

@@ -110,7 +110,7 @@ def _reached(
             seen.add(name)
             if name in front:
                 changed.append(name)
-            elif name not in dirty:
+            elif name not in dirty and name not in graph.measured:  # measured anew of as many images as come
                 fixed.append(name)
             else:
                 stack.append(name)

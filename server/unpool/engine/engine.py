@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from unpool.engine.binding import bind
+from unpool.engine.binding import Extents, Shape, bind
 from unpool.engine.boxes import Ints
 from unpool.engine.branching import Branches
 from unpool.engine.captures import Capture, CaptureStore
@@ -39,6 +39,9 @@ from unpool.graph.model import Array, BatchSupport
 _GEOMETRIES = 32
 """Input shapes that are remembered: callers of a model of any size may bring a new one each time."""
 _ROUTES = 256
+
+_Extents = tuple[tuple[str, Shape], ...]
+"""Of every input, which tells one geometry from another."""
 
 
 class Engine:
@@ -73,7 +76,8 @@ class Engine:
         self._scope = scope
         self._capturing = Capturing(model.graph, self._device, self._forward, self.settings.request_bytes)
         self._branches = Branches(model, self._deciding)
-        self._geometries: Recent[tuple[tuple[str, tuple[int, ...]], ...], Geometry] = Recent(_GEOMETRIES)
+        self._extents: Recent[_Extents, tuple[dict[str, Shape], frozenset[str]]] = Recent(_GEOMETRIES)
+        self._geometries: Recent[tuple[_Extents, str], Geometry] = Recent(_GEOMETRIES)
         self._routes: Recent[tuple[frozenset[str], frozenset[str], Policy], Route] = Recent(_ROUTES)
         self._crossed: Recent[str, dict[str, int]] = Recent(_ROUTES)
         self._batch_proven: bool | None = None
@@ -159,11 +163,14 @@ class Engine:
         """Whether several images may be fed at once.
 
         The graph has to say so, and two images at once have to give what each gives alone, which is tried on first use.
+        An If that the image decides takes one branch for all of them, so it has them come one by one.
 
         Args:
             feeds: one image.
         """
         if self.model.graph.batch is not BatchSupport.SYMBOLIC:
+            return False
+        if self._branches.conditions() != self._branches.conditions(feeds.of):
             return False
         with self._lock:
             if self._batch_proven is None:
@@ -204,17 +211,28 @@ class Engine:
     # -- geometry -----------------------------------------------------------------------------------------------------
 
     def geometry(self, feeds: Feeds) -> Geometry:
-        """Shapes and windows for inputs of these extents; what symbols do not tell, a run does."""
+        """Shapes and windows for inputs of these extents; what symbols do not tell, a run does.
+
+        What the numbers fed decide is of this input alone, and found out when it is first asked for.
+        """
         key = tuple((n, feeds.arrays[n].shape) for n in self.model.graph.inputs)
         with self._lock:
-            return self._geometries.find(key, lambda: self._bound(feeds))
+            decided, counted = self._extents.find(key, lambda: self._decided(feeds))
+            return self._geometries.find(
+                (key, feeds.digest if counted else ""),
+                lambda: Geometry(self.model.graph, Extents(decided, partial(self._told, counted, feeds))),
+            )
 
-    def _bound(self, feeds: Feeds) -> Geometry:
+    def _decided(self, feeds: Feeds) -> tuple[dict[str, Shape], frozenset[str]]:
+        """The shapes that the inputs' extents decide, and the names of the values whose shapes they do not."""
         shapes, unknown = bind(self.model.graph, feeds.arrays)
-        if unknown:
-            told = self._forward.run(Plan(frozenset(), shapes=unknown), feeds)
-            shapes |= {n: tuple(int(d) for d in told[shape_name(n)]) for n in unknown if shape_name(n) in told}
-        return Geometry(self.model.graph, shapes)
+        counted = unknown & self.model.graph.counted
+        return shapes | self._told(unknown - counted, feeds), counted
+
+    def _told(self, names: frozenset[str], feeds: Feeds) -> dict[str, Shape]:
+        """Shapes by a run."""
+        told = self._forward.run(Plan(frozenset(), shapes=names), feeds) if names else {}
+        return {n: tuple(int(d) for d in told[shape_name(n)]) for n in names if shape_name(n) in told}
 
     def declared_geometry(self) -> Geometry | None:
         """Shapes and windows for the declared extents, batch 1; ``None`` where the inputs leave another extent open."""

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from unpool.engine.binding import Extents, Shape
 from unpool.engine.boxes import Boxes, Planes
 from unpool.engine.stumbling import STUMBLES
 from unpool.graph.errors import PreconditionError
@@ -52,7 +53,12 @@ class Geometry:
     """
 
     graph: Graph
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Extents
+
+    @property
+    def decided(self) -> Mapping[str, Shape]:
+        """The shapes that the inputs' extents decide: what is known of this input without a run of it."""
+        return self.shapes.decided
 
     @cached_property
     def _windows(self) -> dict[Node, Sequence[AxisWindows]]:

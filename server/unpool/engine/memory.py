@@ -30,7 +30,7 @@ def admit(plan: Plan, pools: Iterable[str], geometry: Geometry, limit: int) -> N
     """
 
     def elements(name: str) -> int:
-        return math.prod(geometry.shapes[name]) if name in geometry.shapes else 0
+        return math.prod(geometry.decided[name]) if name in geometry.decided else 0
 
     # A captured value stands twice for a moment: as the run gives it, and as it is kept.
     captured = sum(2 * _FLOAT * elements(name) for name in plan.sinks) + sum(_INDEX * elements(p) for p in pools)

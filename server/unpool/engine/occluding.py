@@ -52,8 +52,8 @@ class Asked:
 
 def forward_batch(geometry: Geometry, settings: EngineSettings) -> int:
     """How many images a batch of whole forward runs may have: about a piece's multiply-adds, or a few at least."""
-    counted = [work(n, geometry) for n in geometry.graph.nodes if any(o in geometry.shapes for o in n.outputs)]
-    return _batch(geometry, settings, geometry.shapes, sum(w.multiply_adds * w.places for w in counted))
+    counted = [work(n, geometry) for n in geometry.graph.nodes if any(o in geometry.decided for o in n.outputs)]
+    return _batch(geometry, settings, geometry.decided, sum(w.multiply_adds * w.places for w in counted))
 
 
 def _batch(geometry: Geometry, settings: EngineSettings, names: Iterable[str], operations: float) -> int:

@@ -126,6 +126,11 @@ class Occlusion:
         return fused(self.cut.steps, self.geometry.graph, self.weights, visible)
 
     @cached_property
+    def _apart(self) -> bool:
+        """Whether something wanted has no axis that tells positions apart, so that each is asked for by itself."""
+        return any(self.geometry.value(name).batch_axis is None for name in (*self.cut.rest, *self.cut.still))
+
+    @cached_property
     def _stepper(self) -> Stepper:
         return Stepper(self.geometry, self.kept, self.weights)
 
@@ -139,18 +144,19 @@ class Occlusion:
             What they gave, in pieces and in any order; ``None`` between two pieces of work.
         """
         waiting: list[_Front] = []
+        together = 1 if self._apart else self.batch
         for party in parties(self.dirt, self.classes, numbers):
             size = self._most(party)
             for first in range(0, len(party), size):
                 front = self._front(party[first : first + size])
                 yield None
-                if self.tail is None:
+                if self.tail is None and not self._apart:
                     yield self._behind([front])
                     continue
                 # The rest of the graph takes positions of several parties at once: its weights are read once for all.
                 # Always as many, since ONNX Runtime lays out memory for each number that it meets, and keeps it.
-                while sum(len(w.numbers) for w in waiting) + len(front.numbers) >= self.batch:
-                    most = self.batch - sum(len(w.numbers) for w in waiting)
+                while sum(len(w.numbers) for w in waiting) + len(front.numbers) >= together:
+                    most = together - sum(len(w.numbers) for w in waiting)
                     yield self._behind([*waiting, front.part(self.geometry, 0, most)])
                     waiting, front = [], front.part(self.geometry, most, len(front.numbers))
                 if len(front.numbers):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -155,6 +155,40 @@ _UNCERTAIN = frozenset(
     }
 )
 """Operators that tell more than their inputs do: bodies read what lies around them, and chance reads nothing."""
+_COUNTING = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress", "If", "Loop", "ImageDecoder"})
+"""Operators whose results are as long as what they find."""
+_EXTENTS_GIVEN: Mapping[str, tuple[int, ...]] = {
+    "AffineGrid": (1,),
+    "BlackmanWindow": (0,),
+    "CenterCropPad": (1,),
+    "Col2Im": (1, 2),
+    "ConstantOfShape": (0,),
+    "DFT": (1,),
+    "Expand": (1,),
+    "HammingWindow": (0,),
+    "HannWindow": (0,),
+    "MaxUnpool": (2,),
+    "OneHot": (1,),
+    "Pad": (1, 3),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "Resize": (2, 3),
+    "STFT": (1, 3),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "SplitToSequence": (1,),
+    "Tile": (1,),
+    "TopK": (1,),
+    "Upsample": (1,),
+}
+"""Operator -> the inputs whose numbers say how large its results are."""
+
+
+def _counts(node: Node, known: Collection[str]) -> bool:
+    """Whether the numbers that a node reads decide how large its results are; ``known`` are decided without them."""
+    given = _EXTENTS_GIVEN.get(node.op_type, ())
+    names = [node.inputs[i] for i in given if i < len(node.inputs)]
+    return node.op_type in _COUNTING or any(name and name not in known for name in names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,24 +235,39 @@ class Graph:
 
     @cached_property
     def measuring(self) -> tuple[Node, ...]:
-        """The nodes that compute from the extents of values, or from constants, alone; in topological order."""
-        found: list[Node] = []
-        known: set[str] = set()
-        for node in self.nodes:
-            reads = [i for i in node.inputs if i]
-            told = node.op_type in _MEASURES and not node.domain
-            if told or (
-                reads and node.op_type not in _UNCERTAIN and all(i in self.constants or i in known for i in reads)
-            ):
-                found.append(node)
-                known.update(o for o in node.outputs if o)
-        return tuple(found)
+        """The nodes that compute from the extents of the inputs, or from constants, alone; in topological order."""
+        return self._measures[0]
 
     @cached_property
     def measured(self) -> frozenset[str]:
         """Numbers and lists that the inputs' extents alone decide: amounts of a Pad, sizes of a Resize."""
         outputs = (self.values[o] for node in self.measuring for o in node.outputs if o in self.values)
         return frozenset(v.name for v in outputs if v.shape is not None and len(v.shape) <= 1)
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """Values whose extents the numbers fed may decide: what a selection found, and all that is computed from it."""
+        return self._measures[1]
+
+    @cached_property
+    def _measures(self) -> tuple[tuple[Node, ...], frozenset[str]]:
+        """The nodes that measure, and the values that are counted."""
+        measuring: list[Node] = []
+        known = set(self.constants)
+        counted: set[str] = set()
+        for node in self.nodes:
+            reads = [i for i in node.inputs if i]
+            outputs = [o for o in node.outputs if o]
+            if not counted.isdisjoint(reads):
+                counted.update(outputs)
+            elif (node.op_type in _MEASURES and not node.domain) or (
+                reads and node.op_type not in _UNCERTAIN and known.issuperset(reads)
+            ):
+                measuring.append(node)
+                known.update(outputs)
+            elif not node.domain and _counts(node, known):
+                counted.update(outputs)
+        return tuple(measuring), frozenset(counted)
 
     def ancestors(self, names: Iterable[str]) -> frozenset[str]:
         """The names themselves and every value that they are computed from (constants left out)."""

@@ -40,7 +40,7 @@ def capture(engine: Engine, feeds: Feeds, layers: Sequence[str]) -> Iterator[Act
     size = 0
     for i, (tensor, _) in enumerate(found):
         group.append(tensor)
-        size += int(np.prod(shapes[tensor])) * 4
+        size += int(np.prod(shapes.get(tensor, ()))) * 4
         if size < _GROUP_BYTES and i + 1 < len(found):
             continue
         values = engine.run(feeds, list(dict.fromkeys(group)))

@@ -60,8 +60,10 @@ def project(
 
 def _refuse_empty(layer: Layer, shape: tuple[int, ...]) -> None:
     if 0 in shape:
-        extents = " x ".join(map(str, shape))
-        raise PreconditionError(f"layer '{layer.name}' is empty on this input ({extents}): it has no unit to project")
+        raise PreconditionError(
+            f"'{layer.name}' is empty for this input, of extents {shape}: there is no unit to project; ask for a layer in"
+            " front of what selects"
+        )
 
 
 def project_across(
@@ -262,6 +264,10 @@ def _cropped(
             source = source.narrow(position, low - origin, high - low)
             target = target.narrow(position, low - box[s][0], high - low)
         target.copy_(source)
+    order = list(range(result.ndim))
+    for place, position in zip(sorted(value.spatial_axes.values()), value.spatial_axes.values(), strict=True):
+        order[place] = position  # a model that turns its input's plane around names the axes as its layers do
+    result = result.permute(order)
     if value.batch_axis is not None:
         result = result.squeeze(value.batch_axis)
     channel = value.channel_axis

@@ -1,0 +1,148 @@
+"""Extents that the numbers of an input decide, as the count of what a detector keeps, are those of that input alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from tests.graph.builders import run, text_model
+from tests.methods.small import asked, engine_of
+
+from unpool.engine import Engine, Feeds, Policy
+from unpool.graph.errors import PreconditionError
+from unpool.methods import (
+    Mode,
+    OcclusionHeader,
+    OcclusionRequest,
+    OcclusionTile,
+    ProjectionRequest,
+    Target,
+    capture,
+    occlude,
+)
+
+Floats = npt.NDArray[np.float32]
+RNG = np.random.default_rng(11)
+WEIGHTS: Mapping[str, npt.NDArray[np.generic]] = {
+    "w": RNG.normal(0, 0.4, (4, 2, 3, 3)).astype(np.float32),
+    "v": RNG.normal(0, 0.4, (4, 3)).astype(np.float32),
+    "rows": np.array([4, -1]),
+    "first": np.array([0]),
+    "least": np.array(1.5, np.float32),
+}
+# The places whose features sum up to enough, each classified.
+KEPT = """
+    features = Conv <pads = [1, 1, 1, 1]> (x, w)
+    rectified = Relu (features)
+    flat = Reshape (rectified, rows)
+    places = Transpose <perm = [1, 0]> (flat)
+    strength = ReduceSum <keepdims = 0> (places, one)
+    enough = Greater (strength, least)
+    found0 = NonZero (enough)
+    found = Squeeze (found0, first)
+    kept = Gather <axis = 0> (places, found)
+"""
+DETECTOR = f"""g (float[N, 2, 8, 8] x) => (float[n, 3] y) {{
+    one = Constant <value_ints = [1]> ()
+    {KEPT}
+    y = MatMul (kept, v)
+}}"""
+# As an exporter writes a list of boxes taken apart: a reshape that an empty list does not take.
+BRITTLE = f"""g (float[N, 2, 8, 8] x) => (float[k, 3] y) {{
+    one = Constant <value_ints = [1]> ()
+    {KEPT}
+    extents = Shape (kept)
+    count = Slice (extents, first, one)
+    rest = Constant <value_ints = [-1]> ()
+    apart = Concat <axis = 0> (count, rest)
+    same = Reshape (kept, apart)
+    y = MatMul (same, v)
+}}"""
+# What is found decides a branch.
+COUNTING = f"""g (float[N, 2, 8, 8] x) => (float[N, 4] y) {{
+    one = Constant <value_ints = [1]> ()
+    {KEPT}
+    extents = Shape <end = 1> (kept)
+    most = Constant <value_ints = [12]> ()
+    crowded0 = Greater (extents, most)
+    crowded = Squeeze (crowded0, first)
+    z = If <
+        then_branch = a () => (float[n, 4, 8, 8] t) {{ t = Neg (rectified) }},
+        else_branch = b () => (float[n, 4, 8, 8] t) {{ t = Identity (rectified) }}
+    > (crowded)
+    pooled = GlobalAveragePool (z)
+    y = Flatten (pooled)
+}}"""
+
+
+def _picture(strength: float) -> Floats:
+    return (strength * np.random.default_rng(5).normal(size=(1, 2, 8, 8))).astype(np.float32)
+
+
+def _kept(picture: torch.Tensor) -> torch.Tensor:
+    weights = {n: torch.from_numpy(np.asarray(WEIGHTS[n])) for n in ("w", "v")}
+    places = torch.relu(torch.conv2d(picture, weights["w"], padding=1)).reshape(4, -1).T
+    return places[places.sum(1) > 1.5] @ weights["v"]
+
+
+@pytest.fixture(scope="module")
+def detector() -> Engine:
+    return engine_of(text_model(DETECTOR, WEIGHTS))
+
+
+@pytest.mark.parametrize("strength", [0.5, 0.9, 2.0])
+def test_every_picture_is_crossed_with_the_count_of_its_own(detector: Engine, strength: float) -> None:
+    picture = _picture(strength)
+    feeds = Feeds({"x": picture}, "x")
+    _, found = asked(detector, feeds, ProjectionRequest("y", top=3, policy=Policy.GRADIENT))
+    leaf = torch.from_numpy(picture).requires_grad_()
+    expected = _kept(leaf)
+    assert detector.geometry(feeds).shapes["y"] == tuple(expected.shape)
+    for projection in found:
+        unit = expected[projection.position[0], projection.channel]
+        (gradient,) = torch.autograd.grad(unit, leaf, retain_graph=True)
+        full = np.zeros_like(picture[0])
+        full[(slice(None), *map(slice, projection.lower, projection.upper))] = projection.signal
+        assert projection.activation == pytest.approx(unit.item(), rel=1e-5)
+        np.testing.assert_allclose(full, gradient[0].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_found_is_told(detector: Engine) -> None:
+    with pytest.raises(PreconditionError, match=r"'y' is empty for this input, of extents \(0, 3\)"):
+        asked(detector, Feeds({"x": _picture(0)}, "x"), ProjectionRequest("y", top=1))
+
+
+def test_layers_in_front_are_projected_where_the_model_fails_behind_them() -> None:
+    engine = engine_of(text_model(BRITTLE, WEIGHTS))
+    feeds = Feeds({"x": _picture(0.01)}, "x")
+    header, (found,) = asked(engine, feeds, ProjectionRequest("features", channels=(1,), policy=Policy.GRADIENT))
+    assert np.abs(found.signal).sum() > 0
+    assert header.shape == (1, 4, 8, 8)
+    with pytest.raises(PreconditionError, match="ONNX Runtime fails on this input"):
+        list(capture(engine, feeds, ["y"]))
+    _, (found,) = asked(engine, Feeds({"x": _picture(2)}, "x"), ProjectionRequest("y", top=1))
+    assert np.isfinite(found.signal).all()
+
+
+def test_windows_that_change_a_count_decide_the_branch_anew() -> None:
+    data = text_model(COUNTING, WEIGHTS)
+    picture = _picture(0.6)
+    positions = tuple((i, j) for i in (0, 2, 4) for j in (0, 2, 4))
+    target = Target.element(1, output="y")
+    request = OcclusionRequest((4, 4), positions=positions, targets=(target,), mode=Mode.BOXES)
+    header, *tiles = [r for r in occlude(engine_of(data), Feeds({"x": picture}, "x"), request) if r is not None]
+    assert isinstance(header, OcclusionHeader)
+    scores = np.zeros(len(positions))
+    for tile in tiles:
+        assert isinstance(tile, OcclusionTile)
+        scores[tile.numbers] = tile.scores[0]
+    expected = []
+    for top, left in positions:
+        covered = picture.copy()
+        covered[..., top : top + 4, left : left + 4] = 0
+        expected.append(run(data, {"x": covered})[0][0, 1])
+    assert {np.sign(e) for e in expected} == {-1, 1}  # both branches are taken
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
