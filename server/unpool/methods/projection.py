@@ -61,8 +61,8 @@ def project(
 def _refuse_empty(layer: Layer, shape: tuple[int, ...]) -> None:
     if 0 in shape:
         raise PreconditionError(
-            f"'{layer.name}' is empty for this input, of extents {shape}: there is no unit to project; ask for a layer in"
-            " front of what selects"
+            f"'{layer.name}' is empty for this input, of extents {shape}: there is no unit to project; ask for a layer"
+            " in front of what selects"
         )
 
 
