@@ -98,3 +98,21 @@ def test_an_input_that_nothing_feeds_is_named() -> None:
     )
     with pytest.raises(InvalidArgumentError, match="right"):
         asked(engine_of(source), Feeds({"left": X}, "left"), ProjectionRequest("y", top=1))
+
+
+def test_a_number_without_axes_is_fed_as_one() -> None:
+    source = text_model(
+        """agraph (float[1,3,8,8] x, int64 rows) => (float[R, 3] y) {
+            first = Constant<value = int64[1] {0}>()
+            three = Constant<value = int64[1] {3}>()
+            pooled = GlobalMaxPool(x)
+            flat = Flatten(pooled)
+            many = Unsqueeze(rows, first)
+            to = Concat<axis = 0>(many, three)
+            y = Expand(flat, to)
+        }"""
+    )
+    engine = engine_of(source)
+    feeds = Feeds({"x": X, "rows": np.array(2)}, "x")
+    np.testing.assert_array_equal(engine.run(feeds)["y"], np.repeat(X.max((2, 3)), 2, 0))
+    assert engine.run(feeds, ["rows"])["rows"].shape == ()

@@ -140,7 +140,7 @@ class BatchSupport(enum.Enum):
     FIXED = "fixed"
 
 
-_MEASURES = frozenset({"Shape", "Size"})
+MEASURES = frozenset({"Shape", "Size"})
 _UNCERTAIN = frozenset(
     {
         "If",
@@ -206,7 +206,7 @@ class Graph:
         known: set[str] = set()
         for node in self.nodes:
             reads = [i for i in node.inputs if i]
-            told = node.op_type in _MEASURES and not node.domain
+            told = node.op_type in MEASURES and not node.domain
             if told or (
                 reads and node.op_type not in _UNCERTAIN and all(i in self.constants or i in known for i in reads)
             ):
