@@ -142,7 +142,8 @@ CROSSED = """g (float[N, 3, 16, 16] x, float[N, 5, 6] words) => (float[N, 3] y) 
 
 def test_behind_the_cut_of_an_occlusion_extents_are_those_of_as_many_images() -> None:
     rng = np.random.default_rng(4)
-    weights = {"wa": rng.normal(0, 0.3, (8, 3, 3, 3)), "wk": rng.normal(0, 1, (6, 8)), "wy": rng.normal(0, 1, (3, 2, 1, 1))}
+    weights = {"wa": 0.3 * rng.normal(size=(8, 3, 3, 3)), "wk": rng.normal(size=(6, 8))}
+    weights |= {"wy": rng.normal(size=(3, 2, 1, 1))}
     lists = {"eight_any": np.array([8, -1]), "any_two_four": np.array([-1, 2, 4])}
     engine = Engine(load(text_model(CROSSED, {n: w.astype(np.float32) for n, w in weights.items()} | lists)), SETTINGS)
     arrays = {"x": rng.normal(size=(1, 3, 16, 16)), "words": rng.normal(size=(1, 5, 6))}

@@ -158,7 +158,7 @@ class Geometry:
     def trace(self, seed: str, boxes: Boxes, to: str) -> dict[str, Boxes]:
         """The unclipped boxes of every value, down to ``to``, that boxes of ``seed`` are computed from."""
         graph = self.graph
-        active = graph.ancestors([seed]) & graph.descendants([to])
+        active = graph.ancestors([seed]) & graph.descendants([to], extents=False)
         if to not in active or seed not in active:
             return {}
         found: dict[str, Boxes] = {seed: boxes}

@@ -155,6 +155,8 @@ _UNCERTAIN = frozenset(
     }
 )
 """Operators that tell more than their inputs do: bodies read what lies around them, and chance reads nothing."""
+_SHAPED_LIKE = frozenset({"RandomNormalLike", "RandomUniformLike", "EyeLike"})
+"""Operators that read the extents of their input, and nothing else of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +243,9 @@ class Graph:
             extents: whether what is computed from their extents alone counts.
         """
         seen: set[str] = {n for n in names if n in self.values}
-        blind = frozenset() if extents else frozenset(self.measuring)
+        blind: set[Node] = set()
+        if not extents:
+            blind = {*self.measuring, *(n for n in self.nodes if n.op_type in _SHAPED_LIKE and not n.domain)}
         for node in self.nodes:
             if node not in blind and any(i in seen for i in node.inputs):
                 seen.update(o for o in node.outputs if o)
