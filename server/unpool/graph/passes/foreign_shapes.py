@@ -74,6 +74,16 @@ def _matmul_to_float(node: NodeProto, attributes: _Attributes) -> Sequence[NodeP
     ]
 
 
+def _matmul_by_bits(node: NodeProto, attributes: _Attributes) -> Sequence[NodeProto]:
+    weight = f"{node.output[0]}:weight"
+    extents = helper.make_tensor(f"{weight}.extents", TensorProto.INT64, [2], [attributes["K"].i, attributes["N"].i])
+    return [
+        _call("Constant", [], [extents.name], helper.make_attribute("value", extents)),
+        _call("ConstantOfShape", [extents.name], [weight]),
+        _call("MatMul", [node.input[0], weight], node.output),
+    ]
+
+
 def _plain_matmul(node: NodeProto, attributes: _Attributes) -> Sequence[NodeProto]:
     turned = any(k.startswith("trans") and a.i for k, a in attributes.items())
     return [node] if turned else [_call("MatMul", node.input[:2], node.output)]
@@ -117,6 +127,7 @@ _MICROSOFT: Final[Mapping[str, _Rewrite]] = {
     "QGemm": _gemm,
     "MatMulIntegerToFloat": _matmul_to_float,
     "DynamicQuantizeMatMul": _as("MatMul", (0, 1)),
+    "MatMulNBits": _matmul_by_bits,
     "DynamicQuantizeLSTM": _as("LSTM", (0, 1, 2), *_RECURRENT),
 }
 
