@@ -1,4 +1,4 @@
-"""Operators of other domains as standard ones of the same shapes, for onnx's inference, which does not know them."""
+"""Operators of ONNX Runtime as standard ones of the same shapes, for onnx's inference, which does not know them."""
 
 from __future__ import annotations
 
@@ -49,6 +49,11 @@ def _channels_first(inner: _Rewrite) -> _Rewrite:
         return [node] if last else inner(node, attributes)
 
     return rewrite
+
+
+def _alone(inner: _Rewrite) -> _Rewrite:
+    """Only where no other output is asked for, whose shapes the standard's own inference has to tell."""
+    return lambda node, attributes: [node] if any(node.output[1:]) else inner(node, attributes)
 
 
 def _concat(node: NodeProto, attributes: _Attributes) -> Sequence[NodeProto]:
@@ -133,6 +138,7 @@ _MICROSOFT: Final[Mapping[str, _Rewrite]] = {
 
 
 _REWRITES: Final[Mapping[str, Mapping[str, _Rewrite]]] = {
+    "": {"SimplifiedLayerNormalization": _like(0), "LayerNormalization": _alone(_like(0))},
     "com.microsoft": _MICROSOFT,
     "ai.onnx.ml": {"Scaler": _to_float},
 }
