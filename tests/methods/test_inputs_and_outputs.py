@@ -122,3 +122,21 @@ def test_the_signal_of_a_plane_that_the_model_turns_around_stands_as_its_box(pos
     assert x.grad is not None
     assert header.plane == (5, 10)
     np.testing.assert_allclose(pictured(found, header)[0], x.grad[0].numpy().T, rtol=1e-5, atol=1e-6)
+
+
+def test_a_number_without_axes_is_fed_as_one() -> None:
+    source = text_model(
+        """agraph (float[1,3,8,8] x, int64 rows) => (float[R, 3] y) {
+            first = Constant<value = int64[1] {0}>()
+            three = Constant<value = int64[1] {3}>()
+            pooled = GlobalMaxPool(x)
+            flat = Flatten(pooled)
+            many = Unsqueeze(rows, first)
+            to = Concat<axis = 0>(many, three)
+            y = Expand(flat, to)
+        }"""
+    )
+    engine = engine_of(source)
+    feeds = Feeds({"x": X, "rows": np.array(2)}, "x")
+    np.testing.assert_array_equal(engine.run(feeds)["y"], np.repeat(X.max((2, 3)), 2, 0))
+    assert engine.run(feeds, ["rows"])["rows"].shape == ()

@@ -106,6 +106,61 @@ def test_occlusion_stays_on_boxes_through_computed_amounts_and_sizes(engine: Eng
     np.testing.assert_allclose(scores[Mode.BOXES], scores[Mode.BRUTE_FORCE], rtol=1e-4, atol=1e-5)
 
 
+# Cross attention as diffusion networks have it: the tokens of the picture are parted by the other input's batch.
+CROSSED = """g (float[N, 3, 16, 16] x, float[N, 5, 6] words) => (float[N, 3] y) {
+    front = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, wa)
+    rows = Relu(front)
+    first = Constant<value = int64 {0}>()
+    own = Shape(rows)
+    images = Gather(own, first)
+    told = Shape(words)
+    others = Gather(told, first)
+    zero = Constant<value = int64[1] {0}>()
+    batch = Unsqueeze(images, zero)
+    other0 = Unsqueeze(others, zero)
+    two = Constant<value = int64[1] {2}>()
+    other1 = Mul(other0, two)
+    other = Div(other1, two)
+    tokens_to = Concat<axis = 0>(batch, eight_any)
+    tokens0 = Reshape(rows, tokens_to)
+    tokens = Transpose<perm = [0, 2, 1]>(tokens0)
+    parted_to = Concat<axis = 0>(other, any_two_four)
+    queries0 = Reshape(tokens, parted_to)
+    queries = Transpose<perm = [0, 2, 1, 3]>(queries0)
+    keys0 = MatMul(words, wk)
+    keys1 = Reshape(keys0, parted_to)
+    keys = Transpose<perm = [0, 2, 3, 1]>(keys1)
+    scores = MatMul(queries, keys)
+    weights = Softmax<axis = -1>(scores)
+    values = Transpose<perm = [0, 1, 3, 2]>(keys)
+    mixed = MatMul(weights, values)
+    seen = Conv(mixed, wy)
+    strongest = GlobalMaxPool(seen)
+    y = Flatten(strongest)
+}"""
+
+
+def test_behind_the_cut_of_an_occlusion_extents_are_those_of_as_many_images() -> None:
+    rng = np.random.default_rng(4)
+    weights = {"wa": 0.3 * rng.normal(size=(8, 3, 3, 3)), "wk": rng.normal(size=(6, 8))}
+    weights |= {"wy": rng.normal(size=(3, 2, 1, 1))}
+    lists = {"eight_any": np.array([8, -1]), "any_two_four": np.array([-1, 2, 4])}
+    engine = Engine(load(text_model(CROSSED, {n: w.astype(np.float32) for n, w in weights.items()} | lists)), SETTINGS)
+    arrays = {"x": rng.normal(size=(1, 3, 16, 16)), "words": rng.normal(size=(1, 5, 6))}
+    feeds = Feeds({n: a.astype(np.float32) for n, a in arrays.items()}, "x")
+    assert engine.proven_batch(feeds)
+    found = {}
+    for mode in (Mode.BOXES, Mode.BRUTE_FORCE):
+        request = OcclusionRequest((4,), (4,), targets=(Target.element(0, output="y"),), mode=mode)
+        items = list(occlude(engine, feeds, request))
+        (header,) = [i for i in items if isinstance(i, OcclusionHeader)]
+        assert (header.boxed > 0) == (mode is Mode.BOXES)
+        tiles = [i for i in items if isinstance(i, OcclusionTile)]
+        found[mode] = np.concatenate([t.scores[0][np.argsort(t.numbers)] for t in tiles])
+    assert np.ptp(found[Mode.BRUTE_FORCE]) > 0.01
+    np.testing.assert_allclose(found[Mode.BOXES], found[Mode.BRUTE_FORCE], rtol=1e-5)
+
+
 def test_what_a_value_decides_is_not_measured() -> None:
     """A crop as wide as the input says, not as it is wide: no constant, whoever has the same extents."""
     model = load(

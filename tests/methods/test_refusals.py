@@ -159,7 +159,7 @@ def test_a_layer_that_the_looked_at_input_does_not_reach_is_refused() -> None:
 def test_a_node_that_no_signal_can_cross_is_named(policy: Policy) -> None:
     net = Net(np.random.default_rng(0), (3, 6, 6))
     net.add("Conv", ["x", net.normal(2, 3, 3, 3)], pads=[1] * 4)
-    net.nodes.append(helper.make_node("RandomNormalLike", [net.current], ["noise"], name="the_noise"))
+    net.nodes.append(helper.make_node("Bernoulli", [net.current], ["noise"], name="the_noise"))
     net.nodes.append(helper.make_node("Conv", ["noise", net.normal(3, 2, 1, 1)], ["last"]))
     net.current = "last"
     engine = engine_of(net.model((1, 3, 6, 6)))
@@ -168,6 +168,22 @@ def test_a_node_that_no_signal_can_cross_is_named(policy: Policy) -> None:
         asked(engine, feeds, ProjectionRequest("last", top=1, policy=policy))
     assert refused.value.node == "the_noise"
     assert asked(engine, feeds, ProjectionRequest("t0", top=1, policy=policy))[1], "what lies below is served"
+
+
+def test_noise_of_the_extents_of_a_signal_stands_in_no_signals_way() -> None:
+    """As in networks that draw what they add: the gradient goes round it, the extents have none."""
+    net = Net(np.random.default_rng(0), (3, 6, 6))
+    mean = net.add("Conv", ["x", net.normal(2, 3, 3, 3)], pads=[1] * 4)
+    net.add("Mul", [net.add("RandomNormalLike", [mean]), net.weight(np.float32(0.5))])
+    net.add("Add", [mean, net.current])
+    engine = engine_of(net.model((1, 3, 6, 6)))
+    feeds = feeds_of(engine, _picture(1, 3, 6, 6))
+    places = {"channels": (1,), "positions": ((2, 3),), "policy": Policy.GRADIENT}
+    _, (found,) = asked(engine, feeds, ProjectionRequest(net.current, **places))
+    _, (wanted,) = asked(engine, feeds, ProjectionRequest(mean, **places))
+    np.testing.assert_array_equal(found.signal, wanted.signal)
+    with pytest.raises(PreconditionError, match="'t1' to 'x': it is computed from the extents alone"):
+        asked(engine, feeds, ProjectionRequest("t1", **places))
 
 
 def test_a_capture_of_no_layers_or_unknown_ones_is_refused(engine: Engine, feeds: Feeds) -> None:

@@ -143,6 +143,19 @@ def test_older_revision_equals_the_runtime(case: OldCase) -> None:
         assert found.shape == expected.shape
 
 
+@pytest.mark.parametrize(("extent", "wanted"), [(54, 33), (24, 40), (12, 7), (19, 111)])
+def test_a_scale_that_is_a_broken_ratio_gives_the_extent_that_the_runtime_gives(extent: int, wanted: int) -> None:
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, extent)).astype(np.float32)
+    scales = np.array([1, 1, 1, wanted / extent], np.float32)
+    for attributes in ({"mode": "linear"}, {"mode": "nearest", "nearest_mode": "floor"}):
+        _, proto, version, inputs = _old("Resize", 13, x, np.array([], np.float32), scales, **attributes)
+        answers = _by_runtime(proto, version, inputs)
+        assert answers is not None
+        assert answers[0].shape[3] == wanted
+        (found,) = run_numpy(node_of(proto, version), list(inputs))
+        np.testing.assert_allclose(found, answers[0], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("extent", [1, 2, 3])
 @pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 2), (3, 3), (4, 3)])
 @pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "LpPool"])

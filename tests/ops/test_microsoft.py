@@ -8,11 +8,14 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tests.ops.matrix import against_differences
 from tests.oracles.node_cases import node_of, run_numpy
 
+from unpool.engine import Engine, EngineSettings
+from unpool.graph import load
 from unpool.ops import registered
+from unpool.repository.admission.parity import compare
 
 RNG = np.random.default_rng(0)
 Inputs = list[np.ndarray | None]
@@ -297,6 +300,27 @@ def test_norms_that_the_runtime_keeps_in_the_standard_domain(op_type: str, input
     case: Case = (op_type, inputs, {"axis": -1, "epsilon": 1e-5}, 1)
     found = run_numpy(node_of(model(case, "").graph.node[0], 13), list(inputs))[0]
     np.testing.assert_allclose(found, by_runtime(case, "")[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "inputs"), [("LayerNormalization", ["x", "s", "s"]), ("SimplifiedLayerNormalization", ["x", "s"])]
+)
+def test_a_file_of_an_old_opset_with_these_norms_is_served(op_type: str, inputs: list[str]) -> None:
+    """As the optimiser of ONNX Runtime writes it."""
+    norm = helper.make_node(op_type, inputs, ["normed"], axis=-1, epsilon=1e-5)
+    graph = helper.make_graph(
+        [norm, helper.make_node("Relu", ["normed"], ["y"])],
+        "optimised",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", "tokens", 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(floats(8), "s")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    engine = Engine(load(model.SerializeToString()), EngineSettings(device="cpu", threads=1))
+    shape = engine.model.graph.values["normed"].shape
+    assert shape is not None
+    assert shape[1:] == ("tokens", 8)
+    assert compare(engine).holds
 
 
 def test_every_operator_of_the_domain_is_held_to_the_runtime() -> None:

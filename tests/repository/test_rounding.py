@@ -13,9 +13,11 @@ from torch import Tensor
 
 from unpool.engine import Engine, EngineSettings
 from unpool.graph import load
+from unpool.graph.model import Node
 from unpool.ops import base
 from unpool.repository.admission import rounding
 from unpool.repository.admission.parity import compare
+from unpool.repository.admission.rounding import Roundings
 from unpool.repository.admission.verdict import OutputParity
 
 SIDE = 24
@@ -157,3 +159,32 @@ def test_weights_alone_in_half_precision_change_nothing() -> None:
     found = only(made(nodes, {"w": (filters(8, 3, 3, 3) / 5).astype(np.float16)}))
     assert found.holds
     assert (found.tolerance, found.inside) == (1e-4, "")
+
+
+@pytest.mark.parametrize("direction", ["reverse", "bidirectional"])
+def test_what_a_recurrence_makes_of_one_rounding_is_no_fault(direction: str) -> None:
+    node = Node("l", "com.microsoft", "DynamicQuantizeLSTM", 1, ("x",), ("y",), {"direction": direction})
+    theirs = np.random.default_rng(0).uniform(-1, 1, (6, 1 + (direction == "bidirectional"), 2, 5)).astype(np.float32)
+    theirs[0, 0, 0, 0] = 1
+    grown = np.array([5, 3, 0.8, 0, 0, 0]) / 255  # by the last direction, which goes from the end
+    for factor, holds in ((1.0, True), (2.0, False)):
+        ours = theirs.copy()
+        ours[:, -1, 1, 3] += factor * grown
+        roundings = Roundings({"y": theirs})
+        (settled,) = roundings.settle(node, (torch.from_numpy(ours),))
+        assert (not roundings.faults) == holds
+        np.testing.assert_array_equal(settled.numpy(), theirs if holds else ours)
+
+
+def test_noise_is_drawn_once_for_both() -> None:
+    nodes = [
+        helper.make_node("RandomNormalLike", ["x"], ["noise"]),
+        helper.make_node("Add", ["x", "noise"], ["sum"]),
+        helper.make_node("Conv", ["sum", "w"], ["y"]),
+    ]
+    assert only(made(nodes, {"w": filters(4, 3, 3, 3)})).holds
+
+
+def test_a_model_whose_output_torch_cannot_compute_says_by_which_node() -> None:
+    nodes = [helper.make_node("Sigmoid", ["x"], ["share"]), helper.make_node("Bernoulli", ["share"], ["y"], "coin")]
+    assert compare(made(nodes, {})).reason == "torch has no forward of Bernoulli node 'coin'"

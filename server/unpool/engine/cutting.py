@@ -12,7 +12,7 @@ from unpool.engine.dirt import Dirt
 from unpool.engine.geometry import Geometry
 from unpool.engine.patchwise import Cut
 from unpool.engine.rates import BOXES, PLANES, whole_seconds, work
-from unpool.graph.model import Graph, Node
+from unpool.graph.model import Node
 
 _UNITS = 8
 """How many positions share a call, about."""
@@ -70,7 +70,7 @@ def split(
         front += local[node]
         behind -= whole[node]
         chosen = nodes[: i + 1]
-        boundary = _reached(graph, [n for n in chosen if n in ways], of, dirty, [*wanted, *summed])[0]
+        boundary = _reached(geometry, [n for n in chosen if n in ways], of, dirty, [*wanted, *summed]).changed
         planes = sum(float(np.prod(geometry.shapes[name])) * 8 / PLANES.bytes for name in boundary)
         cost = front + behind + planes
         if cost < cheapest:
@@ -96,25 +96,41 @@ def _area(node: Node, dirt: Dirt) -> float:
     return float(dirt.areas(next(o for o in node.outputs if o)).mean())
 
 
-def _reached(
-    graph: Graph, boxed: Iterable[Node], of: str, dirty: Set[str], sinks: Iterable[str]
-) -> tuple[list[str], list[str], list[str]]:
-    """From the sinks down to what boxes give: values at the cut, other values there, and sinks that lie behind it."""
+@dataclass(frozen=True, eq=False)
+class _Boundary:
+    """What the graph behind a cut begins at: values at the cut, other values, extents; and its sinks."""
+
+    changed: tuple[str, ...]
+    fixed: tuple[str, ...]
+    extents: tuple[str, ...]
+    rest: tuple[str, ...]
+
+
+def _reached(geometry: Geometry, boxed: Iterable[Node], of: str, dirty: Set[str], sinks: Iterable[str]) -> _Boundary:
+    """From the sinks down to what boxes give."""
+    graph = geometry.graph
     front = {of} | {o for n in boxed for o in n.outputs if o}
-    changed, fixed, rest = [], [], [s for s in sinks if s in dirty and s not in front]
+    rest = list(dict.fromkeys(s for s in sinks if s in dirty and s not in front))
+    changed: list[str] = []
+    fixed: list[str] = []
+    extents: list[str] = []
     stack, seen = list(rest), set(rest)
     while stack:
         for name in graph.producers[stack.pop()].inputs:
             if name in seen or name not in graph.values:
                 continue
             seen.add(name)
-            if name in front:
+            if name in graph.measured:
+                # Several images have other extents than the one whose numbers are kept.
+                known = geometry.tells_extents(graph.producers[name])
+                (extents if known else stack).append(name)
+            elif name in front:
                 changed.append(name)
-            elif name not in dirty and name not in graph.measured:  # measured anew of as many images as come
+            elif name not in dirty:
                 fixed.append(name)
             else:
                 stack.append(name)
-    return sorted(changed), sorted(fixed), list(dict.fromkeys(rest))
+    return _Boundary(tuple(sorted(changed)), tuple(sorted(fixed)), tuple(sorted(extents)), tuple(rest))
 
 
 def _made(
@@ -127,15 +143,15 @@ def _made(
     summed: frozenset[str],
 ) -> Split:
     dirty = frozenset(dirt.intervals)
-    changed, fixed, rest = _reached(geometry.graph, ways, of, dirty, [*wanted, *sorted(summed)])
+    found = _reached(geometry, ways, of, dirty, [*wanted, *sorted(summed)])
     front = {o for n in ways for o in n.outputs if o}
     given = [w for w in dict.fromkeys(wanted) if w in front]
     still = [w for w in dict.fromkeys([*wanted, *sorted(summed)]) if w not in dirty]
     # What boxes compute and nobody reads need not be computed.
-    used = geometry.graph.ancestors([*changed, *given, *(s for s in summed if s in front)])
+    used = geometry.graph.ancestors([*found.changed, *given, *(s for s in summed if s in front)])
     steps = tuple((n, how) for n, how in ways.items() if any(o in used for o in n.outputs))
-    cut = Cut(steps, tuple(changed), tuple(fixed), tuple(given), tuple(rest), tuple(still))
-    kept = {of, *changed, *fixed, *given, *still, *(s for s in summed if s in front)}
+    cut = Cut(steps, found.changed, found.fixed, found.extents, tuple(given), found.rest, tuple(still))
+    kept = {of, *found.changed, *found.fixed, *given, *still, *(s for s in summed if s in front)}
     for node, how in steps:
         kept |= _context(node, how, geometry, dirt)
     counted = {n: work(n, geometry) for n in nodes}

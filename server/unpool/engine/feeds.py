@@ -30,7 +30,7 @@ class Feeds:
         """SHA-256 over names, dtypes, shapes and values."""
         found = hashlib.sha256()
         for name in sorted(self.arrays):
-            array = np.ascontiguousarray(self.arrays[name])
+            array = np.asarray(self.arrays[name], order="C")
             found.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
             if array.size:
                 found.update(array.reshape(-1).view(np.uint8).data)  # bytes, because a buffer of bfloat16 is refused

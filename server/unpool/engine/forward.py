@@ -79,7 +79,7 @@ class Forward:
             plan asks for.
         """
         constants, inputs = self._graph.constants, set(self._graph.inputs)
-        given = {n: torch.from_numpy(np.ascontiguousarray(feeds.arrays[n])) for n in plan.sinks & inputs}
+        given = {n: torch.from_numpy(np.asarray(feeds.arrays[n], order="C")) for n in plan.sinks & inputs}
         given |= {n: torch.from_numpy(constants[n].numpy().copy()) for n in plan.sinks if n in constants}
         session = _drained(self.opening(plan, feeds))
         if session is None:

@@ -17,7 +17,7 @@ from unpool.engine.stumbling import STUMBLES
 from unpool.graph.errors import PreconditionError
 from unpool.graph.evaluation import UnevaluableError, evaluate
 from unpool.graph.intervals import AxisWindow, Broadcast, Intervals
-from unpool.graph.model import OTHER, Array, Graph, Node, Value
+from unpool.graph.model import MEASURES, OTHER, Array, Graph, Node, Value
 from unpool.ops import AxisWindows, Operand, find
 from unpool.ops.base import whole
 
@@ -114,12 +114,8 @@ class Geometry:
             shapes = [self.shapes.get(o) for o in node.outputs if o]
             if any(shape is None or math.prod(shape) > _SMALL for shape in shapes):
                 continue
-            if node.op_type == "Shape" and node.inputs[0] in self.shapes:
-                begin, end = node.attributes.get("start", 0), node.attributes.get("end")
-                kept = slice(begin if isinstance(begin, int) else 0, end if isinstance(end, int) else None)
-                found[node.outputs[0]] = np.array(self.shapes[node.inputs[0]][kept], np.int64)
-            elif node.op_type == "Size" and node.inputs[0] in self.shapes:
-                found[node.outputs[0]] = np.array(math.prod(self.shapes[node.inputs[0]]), np.int64)
+            if node.op_type in MEASURES and not node.domain and node.inputs[0] in self.shapes:
+                found[node.outputs[0]] = self.extents(node)
             elif not node.domain:
                 inputs = [self._small(name, found) if name else None for name in node.inputs]
                 if all((array is None) == (not name) for array, name in zip(inputs, node.inputs, strict=True)):
@@ -127,6 +123,22 @@ class Geometry:
                         results = evaluate(node.op_type, node.attributes, inputs)
                         found.update(zip(node.outputs, results, strict=False))
         return found
+
+    def tells_extents(self, node: Node) -> bool:
+        """Whether a node gives extents that are known for any number of images: those of a value with a batch axis."""
+        if node.op_type not in MEASURES or node.domain or node.inputs[0] not in self.shapes:
+            return False
+        return self.graph.values[node.inputs[0]].batch_axis is not None
+
+    def extents(self, node: Node, images: int = 1) -> Array:
+        """What such a node gives where there are several times as many images."""
+        name = node.inputs[0]
+        batch = self.graph.values[name].batch_axis  # what is folded into the batch grows with it
+        shape = [n * images if i == batch else n for i, n in enumerate(self.shapes[name])]
+        if node.op_type == "Size":
+            return np.array(math.prod(shape), np.int64)
+        begin, end = node.attributes.get("start", 0), node.attributes.get("end")
+        return np.array(shape[begin if isinstance(begin, int) else 0 : end if isinstance(end, int) else None], np.int64)
 
     def _small(self, name: str, found: Mapping[str, Array]) -> Array | None:
         constant = self.graph.constants.get(name)
@@ -152,7 +164,7 @@ class Geometry:
     def trace(self, seed: str, boxes: Boxes, to: str) -> dict[str, Boxes]:
         """The unclipped boxes of every value, down to ``to``, that boxes of ``seed`` are computed from."""
         graph = self.graph
-        active = graph.ancestors([seed]) & graph.descendants([to])
+        active = graph.ancestors([seed]) & graph.descendants([to], extents=False)
         if to not in active or seed not in active:
             return {}
         found: dict[str, Boxes] = {seed: boxes}

@@ -91,7 +91,7 @@ def stages(
     yield None
     kept = capture(found.kept)
     yield None
-    tail = yield from _tail(found, asked.feeds, kept, forward)
+    tail = yield from _tail(found, geometry, asked.feeds, kept, forward)
     behind = geometry.graph.ancestors(found.cut.rest) - geometry.graph.ancestors(found.cut.changed)
     yield Occlusion(
         cut=found.cut,
@@ -112,15 +112,15 @@ def stages(
 
 
 def _tail(
-    found: Split, feeds: Feeds, kept: Capture, forward: Forward
+    found: Split, geometry: Geometry, feeds: Feeds, kept: Capture, forward: Forward
 ) -> Generator[None, None, Callable[[Mapping[str, Array]], dict[str, Tensor]] | None]:
     """What runs the graph behind a cut; its session is made in stages."""
     cut = found.cut
     if not cut.rest:
         return None
-    plan = Plan(frozenset(cut.rest), sources=frozenset([*cut.changed, *cut.fixed]))
-    first = {n: kept.values[n].contiguous().numpy(force=True) for n in plan.sources}
-    yield from forward.opening(plan, Feeds(first, feeds.of))
+    plan = Plan(frozenset(cut.rest), sources=frozenset([*cut.changed, *cut.fixed, *cut.extents]))
+    first = {n: kept.values[n].contiguous().numpy(force=True) for n in [*cut.changed, *cut.fixed]}
+    yield from forward.opening(plan, Feeds(first | cut.counted(geometry, 1), feeds.of))
 
     def tail(values: Mapping[str, Array]) -> dict[str, Tensor]:
         return forward.run(plan, Feeds(values, feeds.of))

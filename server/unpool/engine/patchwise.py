@@ -45,6 +45,7 @@ class Cut:
         steps: the nodes in front that the windows reach, and how each is run on boxes.
         changed: values at the cut that the windows reach.
         fixed: other values that the rest needs.
+        extents: extents that the rest reads off values in front.
         given: wanted values that are known at the cut.
         rest: wanted values that ONNX Runtime computes behind it.
         still: wanted values that the windows do not reach.
@@ -53,9 +54,15 @@ class Cut:
     steps: tuple[tuple[Node, Boxable], ...]
     changed: tuple[str, ...]
     fixed: tuple[str, ...]
+    extents: tuple[str, ...]
     given: tuple[str, ...]
     rest: tuple[str, ...]
     still: tuple[str, ...]
+
+    def counted(self, geometry: Geometry, images: int) -> dict[str, Array]:
+        """The extents that the rest reads, where it is fed several images."""
+        producers = geometry.graph.producers
+        return {name: geometry.extents(producers[name], images) for name in self.extents}
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,10 +276,10 @@ class Occlusion:
     def _split(self, feeds: Mapping[str, Array], units: int) -> Iterator[dict[str, Array]]:
         """Feeds that the rest of the graph takes at once: all of them, or one by one."""
         if self.batched or units == 1:
-            yield dict(feeds)
+            yield {**feeds, **self.cut.counted(self.geometry, units)}
             return
         for i in range(units):
-            part = {}
+            part = self.cut.counted(self.geometry, 1)
             for name, array in feeds.items():
                 axis = self.geometry.value(name).batch_axis
                 part[name] = array if axis is None else np.take(array, [i], axis)

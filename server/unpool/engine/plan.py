@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from unpool.engine.hoisting import rectified_before_unpooling
@@ -62,7 +62,7 @@ class Route:
     fallbacks: tuple[Node, ...]
 
 
-def _steps(graph: Graph, active: Set[str], policy: Policy) -> Iterator[Step]:
+def _steps(graph: Graph, active: Set[str], seeds: Set[str], policy: Policy) -> Iterator[Step]:
     """The crossings of every node between active values, last to first."""
     for node in reversed(graph.nodes):
         wanted = tuple(i in active for i in node.inputs)
@@ -70,21 +70,24 @@ def _steps(graph: Graph, active: Set[str], policy: Policy) -> Iterator[Step]:
             continue
         rule = rule_of(node, graph, policy)
         if rule is None:
-            raise PreconditionError(f"the signal cannot cross {node}: {_unknown(node)}", node=node.name)
+            behind = [o for o in node.outputs if o in active and o not in seeds]
+            raise PreconditionError(f"the signal cannot cross {node}: {_unknown(node, behind)}", node=node.name)
         yield Step(node, rule, wanted)
 
 
 _INSIDE = frozenset({"If", "Loop", "Scan"})
 
 
-def _unknown(node: Node) -> str:
+def _unknown(node: Node, behind: Sequence[str]) -> str:
     """Why a node has no rule, and what can be asked for nevertheless."""
-    if node.domain in ("", "ai.onnx") and node.op_type in _INSIDE:
-        return (
-            "which nodes it runs, or how often, is decided while the model runs; ask for a layer that does not go"
-            f" through it, or end the signal behind it with 'to': {' or '.join(repr(o) for o in node.outputs if o)}"
-        )
-    return f"{node.kind} is not known"
+    inside = node.domain in ("", "ai.onnx") and node.op_type in _INSIDE
+    why = (
+        "which nodes it runs, or how often, is decided while the model runs"
+        if inside
+        else (f"no derivative of {node.kind} is known")
+    )
+    end = f", or end the signal behind it with 'to': {' or '.join(map(repr, behind))}" if behind else ""
+    return f"{why}; ask for a layer that does not go through it{end}"
 
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64", ""})
@@ -103,7 +106,8 @@ def carriers(graph: Graph) -> frozenset[str]:
 
 def _entries(graph: Graph, name: str, seeds: Iterable[str], most: int = 3) -> list[str]:
     """The first tensors of real numbers on the way from one of whole numbers to the seeds: what embeds it."""
-    whole = {v for v in graph.descendants([name]) | {name} if v in graph.values and graph.values[v].dtype not in FLOATS}
+    below = graph.descendants([name], extents=False)
+    whole = {v for v in below if v in graph.values and graph.values[v].dtype not in FLOATS}
     above = graph.ancestors(seeds)
     found = [
         output
@@ -113,6 +117,24 @@ def _entries(graph: Graph, name: str, seeds: Iterable[str], most: int = 3) -> li
         if output in above and graph.values[output].dtype in FLOATS
     ]
     return found[:most]
+
+
+def _apart(graph: Graph, seed: str, to: Iterable[str]) -> str:
+    """Why no value of ``to`` reaches a seed."""
+    ends = ", ".join(repr(t) for t in sorted(to))
+    if seed in graph.descendants(to):
+        return f"no signal comes from '{seed}' to {ends}: it is computed from the extents alone"
+    return f"'{seed}' is not computed from {ends}"
+
+
+def _through_whole_numbers(graph: Graph, seeds: Iterable[str], to: Iterable[str]) -> str:
+    """Why a signal ends before it arrives, and where it may end."""
+    start = f"no signal comes from {', '.join(repr(s) for s in sorted(seeds))}"
+    if stored := [s for s in sorted(seeds) if graph.values[s].dtype not in FLOATS]:
+        return f"{start}, which holds {graph.values[stored[0]].dtype}: whole numbers have no derivative"
+    named = [repr(entry) for name in sorted(to) for entry in _entries(graph, name, seeds)]
+    instead = f"; end the signal where they become real again with 'to': {' or '.join(named)}" if named else ""
+    return f"{start} to {', '.join(repr(t) for t in sorted(to))}: only whole numbers lead there{instead}"
 
 
 def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy) -> Route:
@@ -131,12 +153,11 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
                 f"no signal ends at '{name}', which holds {graph.values[name].dtype}; name a tensor of real numbers on"
                 f" the way with 'to'{instead}"
             )
-    below = graph.descendants(to)
-    for seed in sorted(seeds):
-        if seed not in below:
-            raise PreconditionError(f"'{seed}' is not computed from {', '.join(repr(t) for t in sorted(to))}")
+    below = graph.descendants(to, extents=False)
+    for seed in sorted(seeds - below):
+        raise PreconditionError(_apart(graph, seed, to))
     active = graph.ancestors(seeds) & below & carriers(graph) - graph.measured
-    steps = rectified_before_unpooling(list(_steps(graph, active, policy)), kept=seeds | to)
+    steps = rectified_before_unpooling(list(_steps(graph, active, seeds, policy)), kept=seeds | to)
     values: set[str] = set()
     masks: set[str] = set()
     switches: set[str] = set()
@@ -156,10 +177,7 @@ def route(graph: Graph, seeds: Iterable[str], to: Iterable[str], policy: Policy)
             switches.add(node.name)
     fallbacks = tuple(s.node for s in steps if not s.rule.exact and policy is not Policy.GRADIENT)
     if reached.isdisjoint(to):
-        raise PreconditionError(
-            f"no signal comes from {', '.join(repr(s) for s in sorted(seeds))} to"
-            f" {', '.join(repr(t) for t in sorted(to))}: only whole numbers lead there"
-        )
+        raise PreconditionError(_through_whole_numbers(graph, seeds, to))
     return Route(
         seeds,
         to,

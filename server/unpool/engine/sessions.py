@@ -239,7 +239,7 @@ class Sessions:
         with self._lock:
             if name not in self._weights:
                 try:
-                    array = np.ascontiguousarray(tensor.numpy())
+                    array = np.asarray(tensor.numpy(), order="C")
                 except ValueError as error:
                     raise ModelError(f"the bytes of tensor '{name}' are not those of its elements") from error
                 self._arrays[name] = array  # ONNX Runtime reads this memory: it has to outlive the sessions
@@ -293,7 +293,7 @@ def execute(
     """
     binding = session.run.io_binding()
     for name in session.inputs:
-        binding.bind_cpu_input(name, np.ascontiguousarray(feeds[name]))
+        binding.bind_cpu_input(name, np.asarray(feeds[name], order="C"))
     kind, index = device.torch.type, device.torch.index or 0
     for name in session.outputs:
         binding.bind_output(name, kind, index)

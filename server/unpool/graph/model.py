@@ -140,7 +140,7 @@ class BatchSupport(enum.Enum):
     FIXED = "fixed"
 
 
-_MEASURES = frozenset({"Shape", "Size"})
+MEASURES = frozenset({"Shape", "Size"})
 _UNCERTAIN = frozenset(
     {
         "If",
@@ -189,6 +189,10 @@ def _counts(node: Node, known: Collection[str]) -> bool:
     given = _EXTENTS_GIVEN.get(node.op_type, ())
     names = [node.inputs[i] for i in given if i < len(node.inputs)]
     return node.op_type in _COUNTING or any(name and name not in known for name in names)
+
+
+_SHAPED_LIKE = frozenset({"RandomNormalLike", "RandomUniformLike", "EyeLike"})
+"""Operators that read the extents of their input, and nothing else of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +264,7 @@ class Graph:
             outputs = [o for o in node.outputs if o]
             if not counted.isdisjoint(reads):
                 counted.update(outputs)
-            elif (node.op_type in _MEASURES and not node.domain) or (
+            elif (node.op_type in MEASURES and not node.domain) or (
                 reads and node.op_type not in _UNCERTAIN and known.issuperset(reads)
             ):
                 measuring.append(node)
@@ -290,7 +294,9 @@ class Graph:
             extents: whether what is computed from their extents alone counts.
         """
         seen: set[str] = {n for n in names if n in self.values}
-        blind = frozenset() if extents else frozenset(self.measuring)
+        blind: set[Node] = set()
+        if not extents:
+            blind = {*self.measuring, *(n for n in self.nodes if n.op_type in _SHAPED_LIKE and not n.domain)}
         for node in self.nodes:
             if node not in blind and any(i in seen for i in node.inputs):
                 seen.update(o for o in node.outputs if o)

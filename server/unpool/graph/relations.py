@@ -381,7 +381,10 @@ RELATIONS: Final[dict[str, Relate]] = _table(
     ),
     (_squeeze, "Squeeze"),
     (_unsqueeze, "Unsqueeze"),
-    (_matmul, "MatMul MatMulInteger QLinearMatMul FusedMatMul MatMulIntegerToFloat DynamicQuantizeMatMul"),
+    (
+        _matmul,
+        "MatMul MatMulInteger QLinearMatMul FusedMatMul MatMulIntegerToFloat DynamicQuantizeMatMul MatMulNBits",
+    ),
     (_gemm, "Gemm FusedGemm QGemm"),
     (_gather, "Gather"),
     (_expand, "Expand"),

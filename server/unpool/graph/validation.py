@@ -14,6 +14,8 @@ from unpool.graph.stages import described
 OLDEST_OPSET = 7
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator domains that ONNX Runtime's own build serves."""
+_OF_THE_RUNTIME = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
+"""Operators that ONNX Runtime keeps in the standard's domain at any opset, and that its own optimiser writes."""
 _CONTAINERS = ("Sequence", "Optional")
 
 
@@ -69,7 +71,8 @@ def _check_node(node: ir.Node, version: int, fed: Set[ir.Value]) -> None:
             " ai.onnx.ml and com.microsoft are, and functions that the model itself defines",
             node=name,
         )
-    if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, max_inclusive_version=version):
+    standard = node.domain in ("", "ai.onnx") and node.op_type not in _OF_THE_RUNTIME
+    if standard and not onnx.defs.has(node.op_type, max_inclusive_version=version):
         raise ModelError(f"{described(node)}: opset {version} of ai.onnx has no such operator", node=name)
     if any(word in node.op_type for word in _CONTAINERS) or any(
         isinstance(o.type, ir.SequenceType | ir.OptionalType) for o in node.outputs

@@ -46,10 +46,10 @@ class Sampling:
     region: tuple[float, float] = (0.0, 1.0)
 
 
-def _coordinates(
-    places: int, extent: int, scale: float, transformation: str, region: tuple[float, float] = (0.0, 1.0)
-) -> Floats:
-    at = np.arange(places, dtype=np.float64)
+def _coordinates(places: int, extent: int, scale: float, sampling: Sampling) -> Floats:
+    """Where the places of an axis lie in the input; in the runtime's float32 where they are rounded to the nearest."""
+    transformation, region = sampling.transformation, sampling.region
+    at: Floats = np.arange(places, dtype=np.float32 if sampling.mode == "nearest" else np.float64)
     target = extent * scale
     if transformation == "half_pixel":
         return (at + 0.5) / scale - 0.5
@@ -96,7 +96,7 @@ def weights(places: int, extent: int, scale: float, sampling: Sampling) -> Float
     Raises:
         NotImplementedError: a mode that is not known here.
     """
-    at = _coordinates(places, extent, scale, sampling.transformation, sampling.region)
+    at = _coordinates(places, extent, scale, sampling)
     found = _weights(at, extent, scale, sampling)
     if sampling.transformation == "tf_crop_and_resize":
         found[(at < 0) | (at > extent - 1)] = 0
@@ -162,7 +162,8 @@ def _targets(
             found = {axis: (size, ratio) for axis, size, ratio in zip(named, sizes, ratios, strict=True)}
     else:
         for axis, scale in zip(named, scales or [], strict=True):
-            found[axis] = (math.floor(extents[axis] * scale), scale)
+            # In float32, as ONNX Runtime has it: 54 times 33 / 54 is 33 there.
+            found[axis] = (math.floor(np.float32(extents[axis]) * np.float32(scale)), scale)
     return {axis: to for axis, to in found.items() if to != (extents[axis], 1.0)}
 
 

@@ -116,7 +116,7 @@ def fill_tensor(message: tensor_pb2.Tensor, array: Array) -> None:
     number = dtype_number(array.dtype.name)
     if number not in DTYPES:
         raise PreconditionError(f"values of dtype {array.dtype.name} cannot be sent")
-    little = np.ascontiguousarray(array, DTYPES[number])
+    little = np.asarray(array, DTYPES[number], order="C")
     message.dtype = number
     message.shape.extend(array.shape)
     message.data = little.tobytes()

@@ -1,4 +1,4 @@
-"""Operators of other domains as standard ones of the same shapes, for onnx's inference, which does not know them."""
+"""Operators of ONNX Runtime as standard ones of the same shapes, for onnx's inference, which does not know them."""
 
 from __future__ import annotations
 
@@ -51,6 +51,11 @@ def _channels_first(inner: _Rewrite) -> _Rewrite:
     return rewrite
 
 
+def _alone(inner: _Rewrite) -> _Rewrite:
+    """Only where no other output is asked for, whose shapes the standard's own inference has to tell."""
+    return lambda node, attributes: [node] if any(node.output[1:]) else inner(node, attributes)
+
+
 def _concat(node: NodeProto, attributes: _Attributes) -> Sequence[NodeProto]:
     return [_call("Concat", node.input[2::3], node.output, attributes["axis"])]
 
@@ -71,6 +76,16 @@ def _matmul_to_float(node: NodeProto, attributes: _Attributes) -> Sequence[NodeP
     return [
         _call("MatMul", node.input[:2], [between]),
         _call("Cast", [between], node.output, helper.make_attribute("to", TensorProto.FLOAT)),
+    ]
+
+
+def _matmul_by_bits(node: NodeProto, attributes: _Attributes) -> Sequence[NodeProto]:
+    weight = f"{node.output[0]}:weight"
+    extents = helper.make_tensor(f"{weight}.extents", TensorProto.INT64, [2], [attributes["K"].i, attributes["N"].i])
+    return [
+        _call("Constant", [], [extents.name], helper.make_attribute("value", extents)),
+        _call("ConstantOfShape", [extents.name], [weight]),
+        _call("MatMul", [node.input[0], weight], node.output),
     ]
 
 
@@ -117,11 +132,13 @@ _MICROSOFT: Final[Mapping[str, _Rewrite]] = {
     "QGemm": _gemm,
     "MatMulIntegerToFloat": _matmul_to_float,
     "DynamicQuantizeMatMul": _as("MatMul", (0, 1)),
+    "MatMulNBits": _matmul_by_bits,
     "DynamicQuantizeLSTM": _as("LSTM", (0, 1, 2), *_RECURRENT),
 }
 
 
 _REWRITES: Final[Mapping[str, Mapping[str, _Rewrite]]] = {
+    "": {"SimplifiedLayerNormalization": _like(0), "LayerNormalization": _alone(_like(0))},
     "com.microsoft": _MICROSOFT,
     "ai.onnx.ml": {"Scaler": _to_float},
 }

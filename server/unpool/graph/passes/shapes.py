@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnx_ir as ir
 
 from unpool.graph.model import Dim
@@ -71,10 +73,11 @@ def infer_shapes(model: ir.Model, *, forget: bool) -> None:
 
 
 def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with what onnx infers, its pools counted as they run.
+    """The model with what onnx infers, its pools and resizings counted as they run.
 
     Onnx counts a last window of ``ceil_mode`` that begins behind the input; the specification and every runtime drop
-    it. Such a pool is told its count by pads instead, and everything behind it is inferred anew.
+    it. Such a pool is told its count by pads instead, and everything behind it is inferred anew. Where a scale is a
+    broken ratio, onnx may come out one below the extent that float32 gives; such a resizing is told a scale between.
     """
     while True:
         try:
@@ -83,7 +86,7 @@ def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
             return proto
         values = (*found.graph.input, *found.graph.value_info, *found.graph.output)
         extents = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
-        if not any(_told_by_pads(node, extents) for node in proto.graph.node):
+        if not any(_told_by_pads(n, extents) or _told_by_scales(proto, n, extents) for n in proto.graph.node):
             return found
 
 
@@ -116,6 +119,32 @@ def _told_by_pads(node: onnx.NodeProto, extents: dict[str, list[int]]) -> bool:
     kept = [a for a in node.attribute if a.name not in ("ceil_mode", "pads")]
     del node.attribute[:]
     node.attribute.extend([*kept, onnx.helper.make_attribute("pads", changed)])
+    return True
+
+
+def _told_by_scales(proto: onnx.ModelProto, node: onnx.NodeProto, extents: dict[str, list[int]]) -> bool:
+    """Rewrites one resizing where its extents are inferred as float32 does not give them; says whether it did."""
+    if node.op_type not in ("Resize", "Upsample") or node.domain not in ("", "ai.onnx") or len(node.input) in (1, 4):
+        return False
+    given = {a.name: a for a in node.attribute}
+    tensors = [onnx.numpy_helper.to_array(t) for t in proto.graph.initializer if t.name == node.input[-1]]
+    before, after = extents.get(node.input[0], []), extents.get(node.output[0], [])
+    if not tensors or len(before) != len(after):
+        return False
+    scales = tensors[0].astype(np.float32)
+    axes = [a % len(before) for a in given["axes"].ints] if "axes" in given else list(range(len(before)))
+    changed = scales.copy()
+    for i, axis in enumerate(axes[: len(scales)]):
+        wanted = int(np.float32(before[axis]) * scales[i])
+        if before[axis] and after[axis] != wanted:
+            changed[i] = (wanted + 0.5) / before[axis]
+    if (changed == scales).all():
+        return False
+    name = f"{node.output[0]}.scales"
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(changed, name))
+    node.input[-1] = name
+    for value in [v for v in proto.graph.value_info if v.name == node.output[0]]:
+        proto.graph.value_info.remove(value)
     return True
 
 

@@ -65,7 +65,7 @@ def crossings(graph: Graph, to: str, policy: Policy) -> Crossings:
 
 def on_the_way(graph: Graph, to: str) -> tuple[Node, ...]:
     """The nodes through which a signal would go from any output to ``to``, in the order of the graph."""
-    between = graph.ancestors(graph.outputs) & graph.descendants([to])
+    between = graph.ancestors(graph.outputs) & graph.descendants([to], extents=False)
     active = {name for name in between if graph.values[name].dtype in FLOATS}
     return tuple(
         node for node in graph.nodes if any(o in active for o in node.outputs) and any(i in active for i in node.inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -47,10 +47,11 @@ def compare(engine: Engine) -> Parity:
         graph = engine.model.graph
         try:
             stepped = {name for node in graph.nodes if rounds(node, graph) for name in node.outputs if name}
-            if stepped:  # together, so that ONNX Runtime rounds the same way for both
-                expected = engine.run(feeds, sorted({*graph.outputs, *stepped}))
+            lent = {name for node in graph.nodes if find(node) is None for name in node.outputs if name}
+            if stepped or lent:  # together, so that ONNX Runtime rounds the same way, and draws the same, for both
+                expected = engine.run(feeds, sorted({*graph.outputs, *stepped, *lent}))
             roundings = Roundings({name: expected[name] for name in stepped})
-            found, borrowed = _by_torch(engine, feeds, roundings)
+            found, borrowed = _by_torch(engine, feeds, roundings, expected)
         except UnpoolError as error:
             return Parity(extents=extents, reason=sentence(str(error)))
         outputs = tuple(
@@ -58,17 +59,27 @@ def compare(engine: Engine) -> Parity:
             for name in graph.outputs
             if name in found and name in graph.values
         )
-        return Parity(outputs, extents, borrowed, "" if outputs else "the model has no computed output")
+        return Parity(outputs, extents, borrowed, "" if outputs else _uncomputed(graph, borrowed))
     return Parity(reason=sentence(reason or "the model has no input that random numbers could be given to"))
 
 
-def _by_torch(engine: Engine, feeds: Feeds, roundings: Roundings) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+def _uncomputed(graph: Graph, borrowed: Sequence[str]) -> str:
+    """Why there is no output to compare."""
+    nodes = [str(node) for node in graph.nodes if node.name in borrowed]
+    return f"torch has no forward of {nodes[0]}" if nodes else "the model has no computed output"
+
+
+def _by_torch(
+    engine: Engine, feeds: Feeds, roundings: Roundings, expected: Mapping[str, Array]
+) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     graph = engine.model.graph
     borrowed = [node for node in graph.nodes if find(node) is None]
     sinks = [name for name in graph.outputs if name in graph.values]
     while True:
         lent = {name for node in borrowed for name in node.outputs if name}
-        given = engine.run(feeds, sorted(lent)) if lent else {}
+        given = {name: expected[name] for name in lent & expected.keys()}
+        if missing := lent - given.keys():
+            given |= engine.run(feeds, sorted(missing))
         values = {name: _tensor(array) for name, array in {**feeds.arrays, **given}.items()}
         compared = [name for name in sinks if name not in lent and name not in graph.inputs]
         try:

@@ -22,6 +22,9 @@ _SHARE = 0.01
 _QUANTISED = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"})
 _QUANTISED_WITHIN = frozenset({"DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
 """Their results are real numbers; what they multiply is in steps of a 255th of its range."""
+_RECURRENT = frozenset({"DynamicQuantizeLSTM"})
+_NOISE = 0.05
+"""Of a step: what float32 alone does is far below."""
 _HALVES = ("bfloat16", "float16")
 
 
@@ -93,13 +96,30 @@ def _difference(node: Node, ours: Sequence[Tensor], theirs: Sequence[Tensor | No
         return "is of another shape"
     if _within(node):
         scale = float(first.double().abs().max())
-        steps = float((ours[0].double() - first.double()).abs().max()) * 255 / scale if scale else 0.0
+        apart = (ours[0].double() - first.double()).abs() * 255 / (scale or 1.0)
+        steps = float(_departure(node, apart) if node.op_type in _RECURRENT else apart.max())
         return "" if steps <= STEPS else f"differs by {steps:.1f} of 255 steps of its range"
     apart = (_counted(node, ours) - _counted(node, theirs)).abs()
     other = int((apart > 0).sum())
     if int(apart.max()) > STEPS:
         return f"differs by up to {int(apart.max())} steps"
     return "" if other <= max(1, _SHARE * apart.numel()) else f"is rounded another way at {other} of {apart.numel()}"
+
+
+def _departure(node: Node, apart: Tensor) -> Tensor:
+    """How far a recurrence is off where it first is: what one rounding changed, the steps behind go on from.
+
+    Args:
+        node: the recurrent layer.
+        apart: differences of its states, (steps, directions, images, hidden).
+    """
+    found = []
+    for i, along in enumerate(apart.unbind(1)):
+        turned = i == 1 or node.attributes.get("direction") == "reverse"
+        largest = (along.flip(0) if turned else along).amax(2)  # (steps, images)
+        first = (largest > _NOISE).int().argmax(0, keepdim=True)
+        found.append(largest.gather(0, first))
+    return torch.cat(found).max()
 
 
 def _counted(node: Node, results: Sequence[Tensor | None]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Extents of pools with ceil_mode are those that a runtime gives."""
+"""Extents of pools with ceil_mode, and of resizing by broken ratios, are those that a runtime gives."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from unpool.graph import load
 
@@ -51,3 +51,18 @@ def test_ceil_mode_counts_the_windows_that_a_runtime_counts(
     shape = load(source).graph.values["z"].shape
     assert shape is not None
     assert shape[1:] == given_.shape[1:]
+
+
+@settings(max_examples=40, deadline=None)
+@given(extent=st.integers(3, 60), wanted=st.integers(1, 90), opset=st.sampled_from([10, 13, 19]))
+def test_resizing_by_a_broken_ratio_counts_as_a_runtime_does(extent: int, wanted: int, opset: int) -> None:
+    scales = numpy_helper.from_array(np.array([1, 1, 1, wanted / extent], np.float32), "scales")
+    inputs = ["x", "scales"] if opset == 10 else ["x", "", "scales"]
+    nodes = [helper.make_node("Resize", inputs, ["y"], mode="nearest"), helper.make_node("Relu", ["y"], ["z"])]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2, 3, extent])
+    graph = helper.make_graph(nodes, "g", [x], [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)], [scales])
+    source = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=7).SerializeToString()
+    session = ort.InferenceSession(source, providers=["CPUExecutionProvider"])
+    (z,) = session.run(None, {"x": np.zeros((1, 2, 3, extent), np.float32)})
+    values = load(source).graph.values
+    assert (values["y"].shape or ())[3] == (values["z"].shape or ())[3] == z.shape[3]
