@@ -209,8 +209,8 @@ def _resizing(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | N
 
 
 def _picking(node: Node, geometry: Geometry, touched: list[int]) -> Boxable | None:
-    """Slicing, and padding with what is there, of whatever axes but the batch's."""
-    if not _in_place(node, geometry, touched):
+    """Slicing, and padding with what is there, of whatever axes but the batch's, to something."""
+    if not _in_place(node, geometry, touched) or 0 in geometry.shapes[node.outputs[0]]:
         return None
     places = _PLACES[node.op_type](node, [geometry.operand(n) for n in node.inputs])
     if places is None or geometry.value(node.inputs[0]).batch_axis in places:
