@@ -33,7 +33,7 @@ def _plain(engine: Engine, found: Route) -> Route:
     """The same way, every rectifier at its own node."""
     graph = engine.model.graph
     active = set(graph.ancestors(found.seeds) & graph.descendants(found.to))
-    steps: tuple[Step, ...] = tuple(_steps(graph, active, found.policy))
+    steps: tuple[Step, ...] = tuple(_steps(graph, active, found.seeds, found.policy))
     masks = frozenset(s.node.outputs[0] for s in steps if s.rule.mask)
     return dataclasses.replace(found, steps=steps, masks=masks)
 
