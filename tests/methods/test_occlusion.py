@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests import zoo
 from tests.engine.networks import Net
+from tests.graph.builders import run, text_model
 from tests.methods.small import SETTINGS, engine_of, feeds_of, rectified
 from tests.oracles.occlusion import BruteForce
 
@@ -223,3 +224,22 @@ def test_hiding_the_cats_face_costs_more_than_hiding_what_is_around_it(mode: Mod
     assert around.sum() >= 50
     assert np.median(drop[face]) > 0.25 > 5 * abs(np.median(drop[around]))
     assert np.median(drop[face]) > np.quantile(drop[around], 0.95)
+
+
+@pytest.mark.parametrize("declared", ["float[N] y", "float[a,b,c] y", "float[4] y"])
+def test_an_output_without_a_batch_is_read_run_by_run(declared: str) -> None:
+    """Squeezing takes the batch of one image with it, whatever the file says of the output."""
+    data = text_model(
+        f"g (float[N,1,6,6] x) => ({declared}) {{ c = Conv<strides=[3,3]>(x, w) y = Squeeze(c) }}",
+        {"w": np.random.default_rng(0).standard_normal((1, 1, 3, 3)).astype(np.float32)},
+    )
+    engine = Engine(load(data), SETTINGS)
+    x = np.random.default_rng(1).standard_normal((1, 1, 6, 6)).astype(np.float32)
+    targets = (Target.element(1, 1, output="y"),)
+    _, found, _ = asked(engine, Feeds({"x": x}, "x"), OcclusionRequest((3,), (3,), targets=targets))
+    fill = filled(x, engine.model.graph.values["x"], Fill())
+    for row in range(2):
+        for column in range(2):
+            hidden, place = x.copy(), np.s_[..., 3 * row : 3 * row + 3, 3 * column : 3 * column + 3]
+            hidden[place] = fill[place]
+            assert found[0, row, column] == pytest.approx(run(data, {"x": hidden})[0][1, 1], abs=1e-6)

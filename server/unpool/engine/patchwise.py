@@ -194,7 +194,7 @@ class Occlusion:
                 feeds[name] = repeated(self.kept[name].numpy(force=True), self.geometry.value(name), units)
             parts = [self.tail(part) for part in self._split(feeds, units)]
             for name in self.cut.rest:
-                values[name] = self._together(name, [p[name].numpy(force=True) for p in parts])
+                values[name] = self._single([p[name].numpy(force=True) for p in parts], name)
         sums = {name: np.concatenate([f.sums[name] for f in fronts]) for name in self.maps if name in fronts[0].sums}
         for name, channel in self.maps.items():
             if name not in sums:
@@ -204,6 +204,13 @@ class Occlusion:
     def _together(self, name: str, parts: Sequence[Array]) -> Array:
         axis = self.geometry.value(name).batch_axis
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis or 0)
+
+    def _single(self, parts: Sequence[Array], name: str) -> Array:
+        """What runs of single examples give, one behind the other: a file may name a batch where an output has none."""
+        axis = self.geometry.value(name).batch_axis
+        if len(parts) == 1 or (axis is not None and all(p.shape[axis : axis + 1] == (1,) for p in parts)):
+            return self._together(name, parts)
+        return np.stack(parts)
 
     # -- boxes --------------------------------------------------------------------------------------------------------
 
