@@ -147,6 +147,7 @@ def test_a_tensor_is_found_wherever_it_hides(folder: Path, place: str) -> None:
         ({"offset": "-8"}, "no natural number"),
         ({"offset": "1e3"}, "no natural number"),
         ({"offset": "64", "length": "2560"}, "up to byte 2624"),
+        ({"offset": "64"}, "up to byte 2624"),
         ({"offset": "99999999999"}, "up to byte"),
         ({"length": "9" * 30}, "no natural number"),
         ({"basepath": "/"}, "not known"),

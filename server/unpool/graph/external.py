@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import stat
 from collections.abc import Iterable, Iterator
@@ -124,9 +125,18 @@ def _check_range(tensor: onnx.TensorProto, entries: dict[str, str], size: int, l
         if key in entries and not _NUMBER.fullmatch(entries[key]):
             raise _refused(tensor, f"has external data with the {key} '{entries[key]}', which is no natural number")
     begin = int(entries.get("offset", "0"))
-    end = begin + int(entries.get("length", str(max(0, size - begin))))
+    end = begin + (int(entries["length"]) if "length" in entries else _needed(tensor))
     if end > size or begin > size:
         raise _refused(tensor, f"has external data up to byte {end} of {location}, which has {size}")
+
+
+def _needed(tensor: onnx.TensorProto) -> int:
+    """How many bytes a tensor's elements take; none where their type has no size."""
+    try:
+        bits = ir.DataType(tensor.data_type).bitwidth
+    except (TypeError, ValueError):  # strings, and types that onnx does not have: refused where they are read
+        return 0
+    return -(-max(0, math.prod(tensor.dims)) * bits // 8)
 
 
 def _refused(tensor: onnx.TensorProto, what: str) -> ModelError:
