@@ -156,3 +156,85 @@ def test_a_product_with_weights_of_four_bits_keeps_the_tokens() -> None:
         assert value.shape == ("batch", "tokens", 6)
         assert [axis.kind for axis in value.axes] == [AxisKind.BATCH, AxisKind.OTHER, AxisKind.CHANNEL]
     assert [layer.name for layer in model.layers] == ["a", "y"]
+
+
+def test_rows_of_many_images_behind_a_flatten_are_no_batch_and_come_back_as_what_they_were() -> None:
+    model = load(
+        text_model(
+            """g (float[N,3,4,4] x) => (float[a,b,c,d] y) {
+                c = Conv(x, w)
+                t = Transpose<perm=[0,2,3,1]>(c)
+                f = Reshape(t, rows)
+                n = BatchNormalization(f, one, one, one, one)
+                r = Reshape(n, back)
+                u = Transpose<perm=[0,3,1,2]>(r)
+                y = Relu(u)
+            }""",
+            {
+                "w": np.ones((5, 3, 1, 1), np.float32),
+                "rows": np.array([-1, 5], np.int64),
+                "back": np.array([-1, 4, 4, 5], np.int64),
+                "one": np.ones(5, np.float32),
+            },
+        )
+    )
+    assert labels(model, "f") == "o c"
+    assert labels(model, "y") == "b c s0 s1"
+
+
+def test_a_state_is_the_batch_where_a_recurrent_operator_or_the_name_of_its_extent_tells() -> None:
+    model = load(
+        text_model(
+            """g (float[7,many,3] x, float[1,many,5] h, float[2,many] side) => (float[a,b,c] y, float[2,many] z) {
+                s, y = RNN<hidden_size=5>(x, w, r, , , h)
+                z = Relu(side)
+            }""",
+            {"w": np.ones((1, 5, 3), np.float32), "r": np.ones((1, 5, 5), np.float32)},
+        )
+    )
+    assert labels(model, "h") == "o b c"
+    assert labels(model, "y") == "o b c"
+    assert labels(model, "side") == labels(model, "z") == "o b"
+
+
+@pytest.mark.parametrize("lookup", ["e = Gather(table, x)", "e = OneHot(x, depth, bits)"])
+def test_words_that_are_looked_up_one_by_one_are_a_plane_of_one_axis(lookup: str) -> None:
+    rng = np.random.default_rng(0)
+    model = load(
+        text_model(
+            f"""g (int64[N,T] x) => (float[a,b,c] y) {{
+                {lookup}
+                p = Add(e, shift)
+                q = MatMul(p, wq)
+                k = MatMul(p, wk)
+                t = Transpose<perm=[0,2,1]>(k)
+                s = MatMul(q, t)
+                m = Softmax<axis=-1>(s)
+                y = MatMul(m, p)
+            }}""",
+            {
+                "table": rng.standard_normal((9, 4)).astype(np.float32),
+                "depth": np.array(4, np.int64),
+                "bits": np.array([0, 1], np.float32),
+                "shift": np.ones(4, np.float32),
+                "wq": rng.standard_normal((4, 5)).astype(np.float32),
+                "wk": rng.standard_normal((4, 5)).astype(np.float32),
+            },
+        )
+    )
+    assert labels(model, "x") == "b s0"
+    for name in ("e", "p", "q", "k", "y"):
+        assert labels(model, name) == "b s0 c"
+    # The two sides of an attention are the words that ask and the words that are asked: not one axis.
+    asking, asked = model.graph.values["s"].axes[1:]
+    assert asking != asked
+    assert labels(model, "m") == labels(model, "s")
+
+
+def test_numbers_that_choose_rows_of_a_signal_are_no_words() -> None:
+    model = load(
+        text_model(
+            "g (float[9,4] x, int64[N,T] i) => (float[a,b,c] y) { r = Relu(x) y = Gather(r, i) }",
+        )
+    )
+    assert labels(model, "i") == "b o"

@@ -87,3 +87,56 @@ def test_model_that_mixes_its_batch_is_left_as_it_was() -> None:
     assert model.graph.values["x"].shape == (1, 2, 2, 2)
     x = np.ones((1, 2, 2, 2), np.float32)
     np.testing.assert_array_equal(run(model, {"x": x})[0], run(data, {"x": x})[0])
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+def test_first_states_of_zeros_written_out_for_one_image_are_left_out(expanded: bool) -> None:
+    made = "h = Expand(z, hs)" if expanded else ""
+    rng = np.random.default_rng(0)
+    data = text_model(
+        f"""g (float[1,4,3] x) => (float[a,b,c] y) {{
+            {made} t = Transpose<perm=[1,0,2]>(x) s, y = RNN<hidden_size=5>(t, w, r, , , h)
+        }}""",
+        {
+            "w": rng.standard_normal((1, 5, 3)).astype(np.float32),
+            "r": rng.standard_normal((1, 5, 5)).astype(np.float32),
+            **(
+                {"z": np.zeros((1, 1, 5), np.float32), "hs": np.array([1, 1, 5], np.int64)}
+                if expanded
+                else {"h": np.zeros((1, 1, 5), np.float32)}
+            ),
+        },
+    )
+    model = load(data)
+    assert model.graph.batch is BatchSupport.SYMBOLIC
+    x = rng.standard_normal((3, 4, 3)).astype(np.float32)
+    apart = np.concatenate([run(data, {"x": x[i : i + 1]})[0] for i in range(3)], 1)
+    np.testing.assert_allclose(run(model, {"x": x})[0], apart, rtol=1e-5, atol=1e-6)
+
+
+def test_windows_written_out_for_one_image_keep_the_batch_fixed() -> None:
+    """The branch of windows would go on with one image, and broadcast it over the others where it is added."""
+    data = text_model(
+        """g (float[1,2,4,4] x) => (float[a,b,c,d] y) {
+            c = Conv(x, w)
+            r = Reshape(c, windows)
+            t = Transpose<perm=[0,2,4,1,3,5]>(r)
+            f = Reshape(t, folded)
+            q = Relu(f)
+            u = Reshape(q, six)
+            v = Transpose<perm=[0,3,1,4,2,5]>(u)
+            b = Reshape(v, back)
+            y = Add(c, b)
+        }""",
+        {
+            "w": np.ones((2, 2, 1, 1), np.float32),
+            "windows": np.array([1, 2, 2, 2, 2, 2], np.int64),
+            "folded": np.array([4, 2, 2, 2], np.int64),
+            "six": np.array([1, 2, 2, 2, 2, 2], np.int64),
+            "back": np.array([1, 2, 4, 4], np.int64),
+        },
+    )
+    model = load(data)
+    assert model.graph.batch is BatchSupport.FIXED
+    x = np.ones((1, 2, 4, 4), np.float32)
+    np.testing.assert_array_equal(run(model, {"x": x})[0], run(data, {"x": x})[0])

@@ -256,3 +256,22 @@ def test_positions_are_told_apart_where_an_output_has_no_batch() -> None:
         expected.append(run(data, {"x": covered})[0][27, 1])
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("declared", ["float[N] y", "float[a,b,c] y", "float[4] y"])
+def test_an_output_without_a_batch_is_read_run_by_run(declared: str) -> None:
+    """Squeezing takes the batch of one image with it, whatever the file says of the output."""
+    data = text_model(
+        f"g (float[N,1,6,6] x) => ({declared}) {{ c = Conv<strides=[3,3]>(x, w) y = Squeeze(c) }}",
+        {"w": np.random.default_rng(0).standard_normal((1, 1, 3, 3)).astype(np.float32)},
+    )
+    engine = Engine(load(data), SETTINGS)
+    x = np.random.default_rng(1).standard_normal((1, 1, 6, 6)).astype(np.float32)
+    targets = (Target.element(1, 1, output="y"),)
+    _, found, _ = asked(engine, Feeds({"x": x}, "x"), OcclusionRequest((3,), (3,), targets=targets))
+    fill = filled(x, engine.model.graph.values["x"], Fill())
+    for row in range(2):
+        for column in range(2):
+            hidden, place = x.copy(), np.s_[..., 3 * row : 3 * row + 3, 3 * column : 3 * column + 3]
+            hidden[place] = fill[place]
+            assert found[0, row, column] == pytest.approx(run(data, {"x": hidden})[0][1, 1], abs=1e-6)

@@ -16,11 +16,7 @@ def test_a_symbol_has_one_extent_wherever_it_stands() -> None:
         text_model(
             """agraph (int64[batch,seq] tokens, float[batch,seq] mask, float[2,batch,8] state) => (float[batch,5] y) {
                 embedded = Gather (table, tokens)
-                axes = Constant <value = int64[1] {2}> ()
-                masks = Unsqueeze (mask, axes)
-                masked = Mul (embedded, masks)
-                one = Constant <value = int64[1] {1}> ()
-                mean = ReduceMean <axes = [1], keepdims = 0> (masked)
+                mean = ReduceMean <axes = [1], keepdims = 0> (embedded)
                 narrow = MatMul (mask, shorter)
                 y = Add (mean, narrow)
             }""",

@@ -67,12 +67,15 @@ class Geometry:
     def value(self, name: str) -> Value:
         """The value of a name; an axis is its batch only where it is as long as there are images.
 
-        What an exporter folded into the batch (windows, tokens) shows in the extents alone where symbols hide it.
+        What an exporter folded into the batch (windows, tokens) shows in the extents alone where symbols hide it. How
+        many axes there are may only be known from a run, behind a Loop or a Squeeze for instance.
         """
         if name not in self._values:
             value = self.graph.values[name]
             batch, shape = value.batch_axis, self.shapes.get(name)
-            if batch is not None and shape is not None and len(shape) > batch and shape[batch] not in self._images:
+            if shape is not None and len(shape) != len(value.axes):
+                value = replace(value, axes=(OTHER,) * len(shape))
+            elif batch is not None and shape is not None and shape[batch] not in self._images:
                 value = replace(value, axes=tuple(OTHER if i == batch else a for i, a in enumerate(value.axes)))
             self._values[name] = value
         return self._values[name]
@@ -91,7 +94,7 @@ class Geometry:
     def plane(self, name: str) -> Planes:
         """Spatial index -> extent of a value."""
         shape = self.shapes[name]
-        return {s: shape[p] for s, p in self.graph.values[name].spatial_axes.items()}
+        return {s: shape[p] for s, p in self.value(name).spatial_axes.items()}
 
     def operand(self, name: str) -> Operand | None:
         """Shape and axes of a value or constant; ``None`` for an absent input."""
@@ -101,10 +104,9 @@ class Geometry:
             constant = self.graph.constants[name]
             small = int(np.prod(constant.shape, dtype=np.int64)) <= _SMALL
             return Operand(constant.shape, (OTHER,) * len(constant.shape), constant.numpy() if small else None)
-        shape, axes = self.shapes[name], self.value(name).axes
-        # How many axes there are may only be known from a run, behind a Loop for instance.
-        axes = axes if len(axes) == len(shape) else (OTHER,) * len(shape)
-        return Operand(shape, axes, self._measured.get(name) if name in self.graph.measured else None)
+        return Operand(
+            self.shapes[name], self.value(name).axes, self._measured.get(name) if name in self.graph.measured else None
+        )
 
     @cached_property
     def _measured(self) -> Mapping[str, Array]:
@@ -231,6 +233,8 @@ class Geometry:
                 for name, along in zip(node.inputs, windows, strict=True):
                     if name not in found or output not in self.shapes:
                         continue
+                    if name in self.graph.measured and output not in self.graph.measured:
+                        continue  # the extents that a Reshape is handed see no place
                     seen = {s: _through(found[name][s], s in self.plane(output), along.get(s), sink[s]) for s in sink}
                     if output in found:
                         seen = {s: _joined(found[output][s], seen[s], sink[s]) for s in sink}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unpool.graph.model import OTHER, Axis, AxisKind
-from unpool.graph.relations import Place
+from unpool.graph.places import Place
 
 
 class Classes:

@@ -6,100 +6,14 @@ matter: a channel is a channel wherever a Transpose has put it.
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 import onnx_ir as ir
 
-from unpool.graph.attributes import attributes_of
-from unpool.graph.model import BATCH, CHANNEL, Attribute, Axis, spatial
+from unpool.graph.model import BATCH, CHANNEL, spatial
 from unpool.graph.passes.shapes import dims_of
+from unpool.graph.places import Call, Group, Relate, Relations, Strength, rank
 from unpool.graph.regrouping import regrouped
-
-Place: TypeAlias = tuple[ir.Value, int]
-"""A value and one of its axes."""
-
-
-class Strength(enum.IntEnum):
-    """How sure an operator is of a label; the surer come first, the others only fill what is left."""
-
-    WEAK = 0
-    CERTAIN = 1
-
-
-@dataclass(frozen=True)
-class Group:
-    """Axes of an input that a Reshape multiplies and splits into axes of its output."""
-
-    inputs: tuple[Place, ...]
-    outputs: tuple[Place, ...]
-
-
-@dataclass
-class Relations:
-    """What one node says: equal axes, labels, regrouped axes.
-
-    ``layout`` marks a node that only moves axes about: on its two sides one axis may stand for two things
-    (frequencies are channels of one convolution and the plane of the next), which in any other node is a
-    contradiction.
-    """
-
-    layout: bool = False
-    equal: list[tuple[Place, Place]] = field(default_factory=list)
-    labels: list[tuple[Place, Axis, Strength]] = field(default_factory=list)
-    groups: list[Group] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Call:
-    """One node with the ranks and constants that its relations depend on; inputs that are constants count as absent."""
-
-    node: ir.Node
-    inputs: tuple[ir.Value | None, ...]
-    outputs: tuple[ir.Value, ...]
-    said: Relations
-
-    def attribute(self, name: str, default: Attribute) -> Attribute:
-        return attributes_of(self.node).get(name, default)
-
-    def integer(self, name: str, default: int) -> int:
-        value = attributes_of(self.node).get(name, default)
-        return value if isinstance(value, int) else default
-
-    def constant(self, index: int) -> tuple[int, ...] | None:
-        """Integers of a constant input, flat."""
-        if index >= len(self.node.inputs):
-            return None
-        value = self.node.inputs[index]
-        if value is None or value.const_value is None or value.const_value.size > 1024:
-            return None
-        return tuple(int(v) for v in value.const_value.numpy().ravel())
-
-    def axes_argument(self, index: int) -> tuple[int, ...] | None:
-        """The axes that an operator takes as attribute in older versions and as input in newer ones."""
-        found = attributes_of(self.node).get("axes")
-        return found if isinstance(found, tuple) else self.constant(index)  # type: ignore[return-value]
-
-    def input(self, index: int) -> ir.Value | None:
-        return self.inputs[index] if index < len(self.inputs) else None
-
-    def same(self, a: ir.Value, i: int, b: ir.Value, j: int) -> None:
-        self.said.equal.append(((a, i), (b, j)))
-
-    def is_(self, value: ir.Value, axis: int, label: Axis, strength: Strength = Strength.CERTAIN) -> None:
-        self.said.labels.append(((value, axis), label, strength))
-
-
-Relate: TypeAlias = Callable[[Call], None]
-
-
-def rank(value: ir.Value) -> int:
-    """Number of axes; the value's rank must be known."""
-    dims = dims_of(value)
-    assert dims is not None
-    return len(dims)
 
 
 def _image(call: Call, value: ir.Value) -> None:
@@ -141,7 +55,8 @@ def _resampled(call: Call) -> None:
 def _normalisation(call: Call) -> None:
     x = call.input(0)
     if x is not None and rank(x) >= 2:
-        call.is_(x, 0, BATCH)
+        # Rows without a plane may be tokens of many images, one below the other.
+        call.is_(x, 0, BATCH, Strength.CERTAIN if rank(x) > 2 else Strength.WEAK)
         call.is_(x, 1, CHANNEL)
     _first(call)
 
@@ -291,12 +206,30 @@ def _gather(call: Call) -> None:
             call.same(indices, i, y, axis + i)
         if x is None and rank(y) == rank(indices) + 1:
             call.is_(y, rank(y) - 1, CHANNEL, Strength.WEAK)
+            if rank(indices) == 2:  # words looked up in a table
+                call.is_(indices, 1, spatial(0), Strength.SEQUENCE)
+
+
+def _one_hot(call: Call) -> None:
+    x, y = call.input(0), call.outputs[0]
+    if x is None or rank(y) != rank(x) + 1:
+        return
+    axis = call.integer("axis", -1) % rank(y)
+    for i in range(rank(x)):
+        call.same(x, i, y, i if i < axis else i + 1)
+    call.is_(y, axis, CHANNEL, Strength.WEAK)
+    if rank(x) == axis == 2:
+        call.is_(x, 1, spatial(0), Strength.SEQUENCE)
 
 
 def _expand(call: Call) -> None:
     x, y = call.input(0), call.outputs[0]
     if x is not None:
         _aligned(call, x, y)
+
+
+STATES: Final = slice(5, 7)
+"""Where a recurrent operator is handed its first states, (directions, N, C)."""
 
 
 def _recurrent(call: Call) -> None:
@@ -308,6 +241,10 @@ def _recurrent(call: Call) -> None:
     for y in call.outputs:
         call.is_(y, rank(y) - 2, BATCH)
         call.is_(y, rank(y) - 1, CHANNEL)
+    for state in call.inputs[STATES]:
+        if state is not None and rank(state) == 3:
+            call.is_(state, 1, BATCH)
+            call.is_(state, 2, CHANNEL)
     if call.outputs and rank(call.outputs[0]) == 4:
         call.same(x, 0, call.outputs[0], 0)
         call.same(x, 1, call.outputs[0], 2)
@@ -387,6 +324,7 @@ RELATIONS: Final[dict[str, Relate]] = _table(
     ),
     (_gemm, "Gemm FusedGemm QGemm"),
     (_gather, "Gather"),
+    (_one_hot, "OneHot"),
     (_expand, "Expand"),
     (_recurrent, "LSTM GRU RNN DynamicQuantizeLSTM"),
     (_einsum, "Einsum"),

@@ -22,7 +22,7 @@ from unpool.methods.occlusion_requests import (
     SummedMap,
     Target,
 )
-from unpool.methods.scores import Reader, scores_output
+from unpool.methods.scores import Reader, as_run, scores_output
 
 Ints = npt.NDArray[np.int64]
 
@@ -182,7 +182,9 @@ def _question(engine: Engine, request: OcclusionRequest, whole: dict[str, Array]
     targets = [t if t.output else Target(t.lower, t.upper, scores) for t in request.targets]
     if request.top and scores is not None:
         row = whole[scores].reshape(-1)
-        shape = tuple(n for i, n in enumerate(shapes[scores]) if i != graph.values[scores].batch_axis)
+        shape = tuple(
+            n for i, n in enumerate(shapes[scores]) if i != as_run(graph.values[scores], shapes[scores]).batch_axis
+        )
         for place in np.argsort(-row.astype(np.float64), kind="stable")[: request.top]:
             found = Target.element(*(int(i) for i in np.unravel_index(place, shape)), output=scores)
             targets += [found] if found not in targets else []

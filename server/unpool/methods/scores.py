@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from unpool.graph.errors import InvalidArgumentError
-from unpool.graph.model import Array, Graph, Value
+from unpool.graph.model import BATCH, OTHER, Array, Graph, Value
 from unpool.methods.occlusion_requests import Target
 
 Floats = npt.NDArray[np.float64]
@@ -58,18 +59,19 @@ class Reader:
         *,
         probability: bool,
     ) -> None:
-        self._values = graph.values
+        self._graph = graph
         self._targets = targets
         self._labels = labels
         outputs = [t.output for t in targets if t.output] + ([labels] if labels else [])
         self.outputs: tuple[str, ...] = tuple(dict.fromkeys(outputs))
+        self._values = {o: as_run(graph.values[o], shapes[o]) for o in self.outputs}
         self._soft = {o for o in self.outputs if probability and not ends_in_softmax(graph, o)}
         for i, target in enumerate(targets):
-            _inside(i, target, graph.values[target.output or ""], shapes[target.output or ""])
+            _inside(i, target, self._values[target.output or ""], shapes[target.output or ""])
 
     def value(self, name: str) -> Value:
         """The axes of a value."""
-        return self._values[name]
+        return self._graph.values[name]
 
     def scores(self, found: Mapping[str, Array], count: int) -> npt.NDArray[np.float32]:
         """The targets' scores, float32 (targets, count)."""
@@ -104,10 +106,16 @@ class Reader:
         return soft
 
 
+def as_run(value: Value, shape: tuple[int, ...]) -> Value:
+    """An output as it comes for one example: a file may name a batch where there is none, or say too few axes."""
+    axes = value.axes if len(value.axes) == len(shape) else (OTHER,) * len(shape)
+    return replace(value, axes=tuple(OTHER if a == BATCH and n != 1 else a for a, n in zip(axes, shape, strict=True)))
+
+
 def _first(value: Value, values: Array, count: int) -> Array:
     """Examples along the first axis."""
-    if value.batch_axis is None:
-        return values[np.newaxis]
+    if value.batch_axis is None:  # what has no batch comes from single runs
+        return values[np.newaxis] if count == 1 else values
     return np.moveaxis(values, value.batch_axis, 0)
 
 

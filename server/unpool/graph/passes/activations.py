@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from unpool.graph.model import Attribute, Graph, Node
 from unpool.graph.passes.layer_norm import match_layer_norm
 from unpool.graph.passes.leaky import match_choice, match_maximum, match_parts
+from unpool.graph.passes.response_norm import match_response_norm
 from unpool.graph.patterns import (
     Match,
     Trace,
@@ -41,13 +42,14 @@ _Matcher: TypeAlias = Callable[[Graph, Node], Match | None]
 
 
 def recognise_activations(graph: Graph) -> Graph:
-    """Puts one node in the place of each activation or layer norm that is written out in pieces.
+    """Puts one node in the place of each activation or normalisation that is written out in pieces.
 
     Requires: a frozen graph.
     Call: pure; what ONNX Runtime executes is not touched.
-    Ensures: hard-swish, hard-sigmoid, SiLU, Mish, GELU (both forms), sigmoid, softplus, leaky rectifiers and layer
-        norm are single nodes, named after the last node of their pieces; a node's version is at least the one that
-        introduced its operator. Pieces that somebody else reads, or that are outputs, are left as they are.
+    Ensures: hard-swish, hard-sigmoid, SiLU, Mish, GELU (both forms), sigmoid, softplus, leaky rectifiers, layer norm
+        and local response normalisation are single nodes, named after the last node of their pieces; a node's version
+        is at least the one that introduced its operator. Pieces that somebody else reads, or that are outputs, are
+        left as they are.
     """
     found: dict[Node, Match] = {}
     gone: set[Node] = set()
@@ -236,7 +238,7 @@ def _hard_sigmoid(graph: Graph, node: Node) -> Match | None:
 
 _MATCHERS: Final[Mapping[str, tuple[_Matcher, ...]]] = {
     "Mul": (_gated, _hard_sigmoid, match_layer_norm),
-    "Div": (_gated, _quotient, _hard_sigmoid),
+    "Div": (_gated, _quotient, _hard_sigmoid, match_response_norm),
     "Reciprocal": (_quotient,),
     "Log": (_logarithm,),
     "Clip": (_hard_sigmoid,),

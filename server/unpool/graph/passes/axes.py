@@ -12,7 +12,8 @@ import onnx_ir as ir
 from unpool.graph.classes import Classes
 from unpool.graph.model import BATCH, CHANNEL, OTHER, Axis, AxisKind, Dim, spatial
 from unpool.graph.passes.shapes import dims_of
-from unpool.graph.relations import Place, Relations, Strength, relations_of
+from unpool.graph.places import Group, Place, Relations, Strength
+from unpool.graph.relations import relations_of
 
 
 def label_axes(model: ir.Model) -> Mapping[ir.Value, tuple[Axis, ...]]:
@@ -20,8 +21,8 @@ def label_axes(model: ir.Model) -> Mapping[ir.Value, tuple[Axis, ...]]:
 
     Axes that an operator carries through unchanged are one axis: they are joined into classes, and a label holds for
     a class or not at all. Convolutions, pools and normalisations label classes with certainty. Labels then cross
-    operators that only move axes about, and every Reshape that splits or merges channels; first axes of inputs, and
-    operands of MatMul and Gemm, fill what is left.
+    operators that only move axes about, and every Reshape that splits or merges channels; first axes of inputs, extents
+    that bear the batch's name, words that are looked up one by one, and operands of MatMul and Gemm, fill what is left.
 
     Requires: shapes inferred; constants lifted.
     Call: changes nothing.
@@ -33,9 +34,15 @@ def label_axes(model: ir.Model) -> Mapping[ir.Value, tuple[Axis, ...]]:
     spread = _Spread(model)
     spread.certain()
     spread.number_planes()
+    spread.keep_apart()
     spread.settle()
     for value in _beginning_with_images(model):
         spread.offer_batch(value)
+    spread.settle()
+    for value in [*model.graph.inputs, *model.graph.outputs]:
+        spread.name_batch(value)
+    spread.settle()
+    spread.sequences()
     spread.settle()
     spread.guesses()
     spread.settle()
@@ -72,8 +79,21 @@ class _Spread:
                 for a, b in relations.equal:
                     self.labels.join(a, b)
         self._layouts = [relations for relations in self.said if relations.layout]
+        self._split_again()
         # Layout operators that may have something new to say, forwards and backwards.
         self._pending = {True: set(range(len(self._layouts))), False: set(range(len(self._layouts)))}
+
+    def _split_again(self) -> None:
+        """Axes that one Reshape multiplies and a later one splits by the same extents come back as what they were."""
+        merged: defaultdict[Place, list[tuple[Place, ...]]] = defaultdict(list)
+        for group in (group for relations in self._layouts for group in relations.groups):
+            if len(group.outputs) == 1:
+                merged[self.labels.root(group.outputs[0])].append(group.inputs)
+            elif len(group.inputs) == 1:
+                for parts in merged[self.labels.root(group.inputs[0])]:
+                    if _same_parts(parts, group.outputs):
+                        for before, after in zip(parts, group.outputs, strict=True):
+                            self.labels.join(before, after)
 
     def of(self, value: ir.Value) -> list[Axis | None]:
         return [self.labels.get((value, i)) for i in range(self._rank[value])]
@@ -93,6 +113,15 @@ class _Spread:
         """The batch extents of the inputs."""
         labelled = ((dims_of(value) or (), self.of(value)) for value in self._inputs)
         return {dims[labels.index(BATCH)] for dims, labels in labelled if BATCH in labels}
+
+    def sequences(self) -> None:
+        """What an input of words has behind its batch is a plane of one axis: each is looked up by itself."""
+        fed = {self.labels.root((value, 1)) for value in self._inputs if self._rank[value] == 2}
+        for place, label, strength in chain.from_iterable(relations.labels for relations in self.said):
+            if strength is not Strength.SEQUENCE or self.labels.root(place) not in fed:
+                continue
+            if self.labels.get(place) is None and self.labels.get((place[0], 0)) == BATCH:
+                self._claim(place, label)
 
     def guesses(self) -> None:
         for relations in self.said:
@@ -119,6 +148,13 @@ class _Spread:
             return
         if dims[0] == 1 or not isinstance(dims[0], int):
             self._claim((value, 0), BATCH)
+
+    def name_batch(self, value: ir.Value) -> None:
+        """An extent that bears the name of the inputs' batch is the batch, wherever it stands."""
+        dims = dims_of(value) or ()
+        named = [i for i, dim in enumerate(dims) if isinstance(dim, str) and dim in self._images]
+        if len(named) == 1 and BATCH not in self.of(value) and self.labels.get((value, named[0])) is None:
+            self._claim((value, named[0]), BATCH)
 
     def number_planes(self) -> None:
         """Where a plane goes on behind a layout operator under another number, the number of its beginning holds."""
@@ -203,7 +239,14 @@ class _Spread:
         return found if found and all(isinstance(d, int) for d in found) else found | {1}
 
     def keep_apart(self) -> None:
-        """A label that two axes of one value carry names neither of them; a spatial one is given another number."""
+        """A label that two axes of one value carry names neither of them.
+
+        Of two spatial ones the axis that occurs later in the graph is given another number: the channels that a pool
+        takes for a plane, as in a written-out response normalisation, are not to renumber the picture's own.
+        """
+        occurs: dict[Place, int] = {}
+        for place in ((value, i) for value in self.values for i in range(self._rank[value])):
+            occurs.setdefault(self.labels.root(place), len(occurs))
         fresh = 1 + max((a.index for v in self.values for a in self.of(v) if a is not None), default=0)
         again = True
         while again:
@@ -214,8 +257,9 @@ class _Spread:
                     if label is None or label == OTHER or label not in found[:i]:
                         continue
                     first = (value, found.index(label))
-                    if label.kind is AxisKind.SPATIAL and self.labels.root(first) != self.labels.root((value, i)):
-                        self.labels.put((value, i), spatial(fresh))
+                    both = (self.labels.root(first), self.labels.root((value, i)))
+                    if label.kind is AxisKind.SPATIAL and both[0] != both[1]:
+                        self.labels.put(max(both, key=occurs.__getitem__), spatial(fresh))
                         fresh += 1
                     else:
                         self.labels.put((value, i), OTHER)
@@ -229,14 +273,16 @@ class _Spread:
         while again:
             again = False
             for relations in self._layouts:
-                ends = {(a[0], b[0]) for a, b in relations.equal} | {
-                    (g.inputs[0][0], g.outputs[0][0]) for g in relations.groups
-                }
-                for x, y in ends:
+                ends = [(a[0], b[0]) for a, b in relations.equal]
+                ends += [(g.inputs[0][0], g.outputs[0][0]) for g in relations.groups]
+                for x, y in dict.fromkeys(ends):
                     again |= self._disagrees(relations, x, y)
 
     def _disagrees(self, relations: Relations, x: ir.Value, y: ir.Value) -> bool:
         partners = dict(relations.equal)
+        for group in relations.groups:
+            if _may_be_same(group):
+                partners |= zip(group.inputs, group.outputs, strict=True)
         wrong = False
         for i, label in enumerate(self.of(x)):
             if label is None or label.kind not in (AxisKind.SPATIAL, AxisKind.BATCH):
@@ -246,3 +292,24 @@ class _Spread:
                 self.labels.put((y, after.index(label)), OTHER)
                 wrong = True
         return wrong
+
+
+def _may_be_same(group: Group) -> bool:
+    """Whether a Reshape may leave a group of axes as it is: as many of them, and no extent known to be another."""
+    if len(group.inputs) != len(group.outputs):
+        return False
+    ends = (
+        ((dims_of(a) or ())[i], (dims_of(b) or ())[j])
+        for (a, i), (b, j) in zip(group.inputs, group.outputs, strict=True)
+    )
+    return not any(isinstance(x, int) and isinstance(y, int) and x != y for x, y in ends)
+
+
+def _same_parts(parts: tuple[Place, ...], others: tuple[Place, ...]) -> bool:
+    """Whether two lists of axes have the same extents, of which one may be open."""
+    if len(parts) != len(others):
+        return False
+    extents = [((dims_of(a) or ())[i], (dims_of(b) or ())[j]) for (a, i), (b, j) in zip(parts, others, strict=True)]
+    known = sum(isinstance(x, int) and x == y for x, y in extents)
+    contrary = any(isinstance(x, int) and isinstance(y, int) and x != y for x, y in extents)
+    return not contrary and known >= len(extents) - 1

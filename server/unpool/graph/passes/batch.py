@@ -12,6 +12,7 @@ from unpool.graph.model import BATCH, Axis, BatchSupport, Dim
 from unpool.graph.passes.axes import label_axes
 from unpool.graph.passes.folding import new_constant
 from unpool.graph.passes.shapes import dims_of, infer_shapes
+from unpool.graph.relations import STATES
 
 _Labels = Mapping[ir.Value, tuple[Axis, ...]]
 _Undo = list[Callable[[], None]]
@@ -24,8 +25,8 @@ def free_batch(model: ir.Model, labels: _Labels) -> tuple[BatchSupport, _Labels]
     Requires: small shape computations folded; axes labelled.
     Call: in place. The batch extent of every input becomes one symbol; where a Reshape writes the batch out as a
         number, the number becomes 0 (as in the input) or -1; where an Expand or Resize does, its sizes are put
-        together from the input's own extent. Shapes and labels are then made anew, and if an output does not carry
-        the symbol the model is put back as it was.
+        together from the input's own extent; first states of zeros are left out. Shapes and labels are then made
+        anew, and if an output does not carry the symbol the model is put back as it was.
     Ensures: SYMBOLIC, and every value whose batch extent was known has the symbol there; or FIXED, and the model is
         unchanged. Where the batch extent stays unknown (other axes may be folded into it) a run tells.
         That batch 2 equals two runs of batch 1 is not shown here: whoever runs the model first with a batch checks it.
@@ -40,7 +41,8 @@ def free_batch(model: ir.Model, labels: _Labels) -> tuple[BatchSupport, _Labels]
     said = {v: v.shape for v in _values(model)}
     known = {v: _at_batch(v, labels) for v in _values(model)}
     own = {known[v] for v in model.graph.inputs if known[v] is not None}
-    for value in model.graph.inputs:
+    # An output's own extents are what is left to go by where inference is silent.
+    for value in (*model.graph.inputs, *model.graph.outputs):
         axes = labels.get(value, ())
         if BATCH in axes:
             dims: list[int | str | None] = list(dims_of(value) or ())
@@ -51,7 +53,7 @@ def free_batch(model: ir.Model, labels: _Labels) -> tuple[BatchSupport, _Labels]
             _REWRITES.get(node.op_type, _leave)(model.graph, node, labels, extent, undo)
     infer_shapes(model, forget=True)
     fresh = label_axes(model)
-    if _carried(model, fresh):
+    if _carried(model, fresh) and not _left_behind(model, labels, {v for v, d in known.items() if d in own}):
         _name({v: axes for v, axes in fresh.items() if known.get(v) in own})
         return BatchSupport.SYMBOLIC, fresh
     for step in reversed(undo):
@@ -89,6 +91,15 @@ def _carried(model: ir.Model, labels: _Labels) -> bool:
     return True
 
 
+def _left_behind(model: ir.Model, labels: _Labels, batched: set[ir.Value]) -> bool:
+    """Whether something computed from the inputs still has a number where it had as many as there were images."""
+    fed = set(model.graph.inputs)
+    for node in model.graph:
+        if node.op_type not in ("Shape", "Size") and not fed.isdisjoint(v for v in node.inputs if v is not None):
+            fed.update(node.outputs)
+    return any(isinstance((dims_of(v) or ())[labels[v].index(BATCH)], int) for v in fed & batched)
+
+
 def _at_batch(value: ir.Value, labels: _Labels) -> Dim:
     axes, dims = labels.get(value, ()), dims_of(value) or ()
     return dims[axes.index(BATCH)] if BATCH in axes else None
@@ -107,7 +118,7 @@ def _leave(graph: ir.Graph, node: ir.Node, labels: _Labels, extent: int, undo: _
     return
 
 
-def _replace(node: ir.Node, index: int, value: ir.Value, undo: _Undo) -> None:
+def _replace(node: ir.Node, index: int, value: ir.Value | None, undo: _Undo) -> None:
     before = node.inputs[index]
     node.replace_input_with(index, value)
     undo.append(lambda: node.replace_input_with(index, before))
@@ -163,6 +174,17 @@ def _sizes(index: int) -> Callable[[ir.Graph, ir.Node, _Labels, int, _Undo], Non
     return rewrite
 
 
+def _states(graph: ir.Graph, node: ir.Node, labels: _Labels, extent: int, undo: _Undo) -> None:
+    """First states of zeros are what a recurrent operator begins with where it is handed none, for any batch."""
+    for index in range(STATES.start, min(STATES.stop, len(node.inputs))):
+        state = node.inputs[index]
+        maker = state.producer() if state is not None else None
+        source = maker.inputs[0] if maker is not None and maker.op_type == "Expand" else state
+        constant = source.const_value if source is not None else None
+        if constant is not None and not constant.numpy().any():
+            _replace(node, index, None, undo)
+
+
 def _composed(graph: ir.Graph, node: ir.Node, data: ir.Value, place: int, sizes: list[int], undo: _Undo) -> ir.Value:
     """Sizes with the extent of ``data`` at ``place``, computed at run time."""
     stem = f"{node.outputs[0].name}.sizes"
@@ -207,4 +229,5 @@ _REWRITES: dict[str, Callable[[ir.Graph, ir.Node, _Labels, int, _Undo], None]] =
     "Reshape": _reshape,
     "Expand": _sizes(1),
     "Resize": _sizes(3),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), _states),
 }

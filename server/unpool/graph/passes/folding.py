@@ -9,6 +9,7 @@ from unpool.graph.attributes import attributes_of
 from unpool.graph.evaluation import EVALUABLE, UnevaluableError, Unknown, evaluate, settled
 from unpool.graph.model import Array
 from unpool.graph.passes.constants import replace_by_constant
+from unpool.graph.passes.node_shapes import NodeShapes
 from unpool.graph.passes.shapes import dims_of
 
 # A shape computation handles extents, so integers. Floats come in between (a scale times an extent), a few at a time.
@@ -45,7 +46,9 @@ def fold_shape_computations(model: ir.Model) -> bool:
         if tensor is not None and _small(tensor):
             contents[value] = tensor.numpy()
     changed = False
+    shapes = NodeShapes(model)
     for node in list(model.graph):
+        shapes.follow(node, contents)
         if node.domain not in ("", "ai.onnx"):
             continue
         found = _outputs(node, contents)
@@ -59,9 +62,12 @@ def fold_shape_computations(model: ir.Model) -> bool:
                 for name, array in replaced.items():
                     if name is not None and name in model.graph.initializers:
                         contents[model.graph.initializers[name]] = array
+                        shapes.tell(model.graph.initializers[name])
                 changed = True
-        elif node.op_type == "Reshape":
-            changed |= _settle_reshape(model.graph, node, contents)
+        elif node.op_type == "Reshape" and _settle_reshape(model.graph, node, contents):
+            shapes.tell(node.inputs[1])
+            shapes.follow(node, contents)
+            changed = True
     return changed | _remove_dead(model.graph)
 
 

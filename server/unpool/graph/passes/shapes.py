@@ -67,7 +67,7 @@ def infer_shapes(model: ir.Model, *, forget: bool) -> None:
             if kind.elem_type and value.dtype is None:
                 value.dtype = ir.DataType(kind.elem_type)
             if kind.HasField("shape"):
-                value.shape = ir.Shape([_dim(d) for d in kind.shape.dim])
+                value.shape = ir.Shape([dim_of(d) for d in kind.shape.dim])
         if value.shape is None:
             value.shape = said[value]
 
@@ -148,7 +148,8 @@ def _told_by_scales(proto: onnx.ModelProto, node: onnx.NodeProto, extents: dict[
     return True
 
 
-def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+def dim_of(dim: onnx.TensorShapeProto.Dimension) -> Dim:
+    """An extent as onnx writes it."""
     if dim.HasField("dim_value"):
         return dim.dim_value if dim.dim_value >= 0 else None
     return dim.dim_param or None if dim.HasField("dim_param") else None
