@@ -123,6 +123,9 @@ def test_layers_in_front_are_projected_where_the_model_fails_behind_them() -> No
     assert header.shape == (1, 4, 8, 8)
     with pytest.raises(PreconditionError, match="ONNX Runtime fails on this input"):
         list(capture(engine, feeds, ["y"]))
+    for policy in Policy:
+        with pytest.raises(PreconditionError, match=r"^ONNX Runtime fails on this input: .*Reshape node"):
+            asked(engine, feeds, ProjectionRequest("y", top=1, policy=policy))
     _, (found,) = asked(engine, Feeds({"x": _picture(2)}, "x"), ProjectionRequest("y", top=1))
     assert np.isfinite(found.signal).all()
 

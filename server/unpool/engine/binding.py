@@ -11,11 +11,21 @@ from unpool.graph.model import Array, Dim, Graph
 Shape = tuple[int, ...]
 
 
+class UncountedError(PreconditionError, KeyError):
+    """Extents that nobody knows, because the model fails on the input that decides them; says how it fails.
+
+    A key that is missing, so that whoever can do without these extents does; who asks for them all the same is told.
+    """
+
+    __str__ = Exception.__str__
+
+
 class Extents(Mapping[str, Shape]):
     """Value name -> its extents for one input.
 
     What the numbers of the input decide, as the count of the boxes that a detector keeps, is found out by a run when it
-    is first asked for; a model that fails on this input leaves it unknown, and tells why where those values are needed.
+    is first asked for; a model that fails on this input leaves it unknown: such a value is missing here, and asking for
+    it raises ``UncountedError`` with the reason.
 
     Args:
         decided: what the extents of the input decide.
@@ -25,16 +35,22 @@ class Extents(Mapping[str, Shape]):
     def __init__(self, decided: Mapping[str, Shape], count: Callable[[], Mapping[str, Shape]]) -> None:
         self.decided = decided
         self._count = count
+        self._failure: PreconditionError | None = None
 
     @cached_property
     def _counted(self) -> Mapping[str, Shape]:
         try:
             return self._count()
-        except PreconditionError:
+        except PreconditionError as error:
+            self._failure = error
             return {}
 
     def __getitem__(self, name: str) -> Shape:
-        return self.decided[name] if name in self.decided else self._counted[name]
+        if name in self.decided:
+            return self.decided[name]
+        if name not in self._counted and self._failure is not None:
+            raise UncountedError(str(self._failure), node=self._failure.node) from self._failure
+        return self._counted[name]
 
     def __iter__(self) -> Iterator[str]:
         yield from self.decided
