@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,16 @@ from tests.engine.networks import Net
 
 from unpool.engine import Engine, EngineSettings, Feeds
 from unpool.graph import load
-from unpool.methods import Projection, ProjectionHeader, ProjectionRequest, project
+from unpool.methods import (
+    OcclusionHeader,
+    OcclusionRequest,
+    OcclusionTile,
+    Projection,
+    ProjectionHeader,
+    ProjectionRequest,
+    occlude,
+    project,
+)
 
 SETTINGS = EngineSettings(device="cpu", threads=1)
 
@@ -39,6 +49,27 @@ def asked(engine: Engine, feeds: Feeds, request: ProjectionRequest) -> tuple[Pro
     assert len(found) == header.total
     assert sorted(p.index for p in found) == list(range(header.total))
     return header, sorted(found, key=lambda p: p.index)
+
+
+def occluded(
+    engine: Engine, feeds: Feeds, request: OcclusionRequest
+) -> tuple[OcclusionHeader, npt.NDArray[np.float64], list[OcclusionTile]]:
+    """Drains an occlusion: the header, the grid of every target (targets, *shape), and the tiles as they came."""
+    header: OcclusionHeader | None = None
+    tiles: list[OcclusionTile] = []
+    for item in occlude(engine, feeds, request):
+        if isinstance(item, OcclusionHeader):
+            assert header is None
+            header = item
+        elif item is not None:
+            tiles.append(item)
+    assert header is not None
+    scores = np.full((len(header.targets), math.prod(header.shape)), np.nan)
+    for tile in tiles:
+        assert np.isnan(scores[:, tile.numbers]).all(), "every position once"
+        scores[:, tile.numbers] = tile.scores
+    assert sum(len(t.numbers) for t in tiles) == header.total == tiles[-1].completed
+    return header, scores.reshape(-1, *header.shape), tiles
 
 
 def pictured(projection: Projection, header: ProjectionHeader) -> npt.NDArray[np.float32]:

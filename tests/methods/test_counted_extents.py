@@ -9,19 +9,16 @@ import numpy.typing as npt
 import pytest
 import torch
 from tests.graph.builders import run, text_model
-from tests.methods.small import asked, engine_of
+from tests.methods.small import asked, engine_of, occluded
 
 from unpool.engine import Engine, Feeds, Policy
 from unpool.graph.errors import PreconditionError
 from unpool.methods import (
     Mode,
-    OcclusionHeader,
     OcclusionRequest,
-    OcclusionTile,
     ProjectionRequest,
     Target,
     capture,
-    occlude,
 )
 
 Floats = npt.NDArray[np.float32]
@@ -136,16 +133,11 @@ def test_windows_that_change_a_count_decide_the_branch_anew() -> None:
     positions = tuple((i, j) for i in (0, 2, 4) for j in (0, 2, 4))
     target = Target.element(1, output="y")
     request = OcclusionRequest((4, 4), positions=positions, targets=(target,), mode=Mode.BOXES)
-    header, *tiles = [r for r in occlude(engine_of(data), Feeds({"x": picture}, "x"), request) if r is not None]
-    assert isinstance(header, OcclusionHeader)
-    scores = np.zeros(len(positions))
-    for tile in tiles:
-        assert isinstance(tile, OcclusionTile)
-        scores[tile.numbers] = tile.scores[0]
+    _, found, _ = occluded(engine_of(data), Feeds({"x": picture}, "x"), request)
     expected = []
     for top, left in positions:
         covered = picture.copy()
         covered[..., top : top + 4, left : left + 4] = 0
         expected.append(run(data, {"x": covered})[0][0, 1])
     assert {np.sign(e) for e in expected} == {-1, 1}  # both branches are taken
-    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-5)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tests.engine.support import arrived, close, one_hot, seed, whole
 from tests.graph.builders import run, text_model
+from tests.methods.small import occluded
 
 from unpool.engine import Engine, EngineSettings, Feeds, Policy
 from unpool.graph import load
-from unpool.methods import occlude
-from unpool.methods.occlusion_requests import Mode, OcclusionHeader, OcclusionRequest, OcclusionTile, Target
+from unpool.methods.occlusion_requests import Mode, OcclusionRequest, Target
 
 SETTINGS = EngineSettings(device="cpu", threads=1)
 # Padded so that a stride of two ends just at the border, resized to a skip connection's size, cropped by half a width.
@@ -97,12 +97,8 @@ def test_occlusion_stays_on_boxes_through_computed_amounts_and_sizes(engine: Eng
     scores = {}
     for mode in (Mode.BOXES, Mode.BRUTE_FORCE):
         request = OcclusionRequest((5,), (7,), targets=(target, every), mode=mode)
-        items = list(occlude(engine, feeds, request))
-        (header,) = [i for i in items if isinstance(i, OcclusionHeader)]
+        header, scores[mode], _ = occluded(engine, feeds, request)
         assert (header.boxed > 0.9) == (mode is Mode.BOXES)
-        tiles = [i for i in items if isinstance(i, OcclusionTile)]
-        order = np.argsort(np.concatenate([t.numbers for t in tiles]))
-        scores[mode] = np.concatenate([t.scores for t in tiles], axis=1)[:, order]
     np.testing.assert_allclose(scores[Mode.BOXES], scores[Mode.BRUTE_FORCE], rtol=1e-4, atol=1e-5)
 
 
@@ -152,11 +148,8 @@ def test_behind_the_cut_of_an_occlusion_extents_are_those_of_as_many_images() ->
     found = {}
     for mode in (Mode.BOXES, Mode.BRUTE_FORCE):
         request = OcclusionRequest((4,), (4,), targets=(Target.element(0, output="y"),), mode=mode)
-        items = list(occlude(engine, feeds, request))
-        (header,) = [i for i in items if isinstance(i, OcclusionHeader)]
+        header, found[mode], _ = occluded(engine, feeds, request)
         assert (header.boxed > 0) == (mode is Mode.BOXES)
-        tiles = [i for i in items if isinstance(i, OcclusionTile)]
-        found[mode] = np.concatenate([t.scores[0][np.argsort(t.numbers)] for t in tiles])
     assert np.ptp(found[Mode.BRUTE_FORCE]) > 0.01
     np.testing.assert_allclose(found[Mode.BOXES], found[Mode.BRUTE_FORCE], rtol=1e-5)
 
@@ -211,14 +204,11 @@ def test_extents_that_count_the_images_are_measured_anew_behind_the_boxes() -> N
     positions = ((0,), (7,), (13,), (20,))
     target = Target.element(1, output="y")
     request = OcclusionRequest((4,), positions=positions, targets=(target,), mode=Mode.BOXES)
-    scores = np.zeros(4)
-    for tile in occlude(Engine(load(data), SETTINGS), Feeds(arrays, "x"), request):
-        if isinstance(tile, OcclusionTile):
-            scores[tile.numbers] = tile.scores[0]
+    _, found, _ = occluded(Engine(load(data), SETTINGS), Feeds(arrays, "x"), request)
     expected = []
     for (left,) in positions:
         covered = arrays["x"].copy()
         covered[..., left : left + 4] = 0
         expected.append(run(data, arrays | {"x": covered})[0][0, 1])
     assert np.ptp(expected) > 1e-3
-    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(found.ravel(), expected, rtol=0, atol=1e-5 * np.abs(expected).max())

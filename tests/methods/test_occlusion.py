@@ -15,7 +15,7 @@ from PIL import Image
 from tests import zoo
 from tests.engine.networks import Net
 from tests.graph.builders import run, text_model
-from tests.methods.small import SETTINGS, engine_of, feeds_of, rectified
+from tests.methods.small import SETTINGS, engine_of, feeds_of, occluded, rectified
 from tests.oracles.occlusion import BruteForce
 
 from unpool.engine import Engine, EngineSettings, Feeds
@@ -25,37 +25,13 @@ from unpool.methods import (
     Fill,
     FillKind,
     Mode,
-    OcclusionHeader,
     OcclusionRequest,
-    OcclusionTile,
     Target,
-    occlude,
 )
 from unpool.methods.fills import filled
 from unpool.methods.grids import listed, passes, regular
 
 Floats = npt.NDArray[np.float64]
-
-
-def asked(
-    engine: Engine, feeds: Feeds, request: OcclusionRequest
-) -> tuple[OcclusionHeader, Floats, list[OcclusionTile]]:
-    """The header, the grid of every target (targets, *shape), and the tiles as they came."""
-    header: OcclusionHeader | None = None
-    tiles: list[OcclusionTile] = []
-    for item in occlude(engine, feeds, request):
-        if isinstance(item, OcclusionHeader):
-            assert header is None
-            header = item
-        elif item is not None:
-            tiles.append(item)
-    assert header is not None
-    scores = np.full((len(header.targets), math.prod(header.shape)), np.nan)
-    for tile in tiles:
-        assert np.isnan(scores[:, tile.numbers]).all(), "every position once"
-        scores[:, tile.numbers] = tile.scores
-    assert sum(len(t.numbers) for t in tiles) == header.total == tiles[-1].completed
-    return header, scores.reshape(-1, *header.shape), tiles
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=3))
@@ -110,7 +86,7 @@ def test_every_way_equals_a_plain_loop(mode: Mode, window: tuple[int, int], stri
     request = OcclusionRequest(
         window, stride, targets=targets, layer="t1", mode=mode, fill=Fill(FillKind.CONSTANT, (0.5, -0.5, 0.0))
     )
-    header, scores, tiles = asked(engine, feeds, request)
+    header, scores, tiles = occluded(engine, feeds, request)
     fill = np.broadcast_to(np.array([0.5, -0.5, 0], np.float32).reshape(1, 3, 1, 1), x.shape)
     wanted = BruteForce(source, [output, "t1"]).occluded({"x": x}, "x", (2, 3), header.origins.tolist(), window, fill)
     maps = wanted[output][:, 0]
@@ -141,7 +117,7 @@ def test_coordinates_joined_to_a_signal_are_cut_to_the_boxes(computed: bool) -> 
     targets = (Target((0, 0, 0), (4, 12, 12), output), Target.element(2, 5, 6, output=output))
     found = {}
     for mode in (Mode.BOXES, Mode.BRUTE_FORCE):
-        header, found[mode], _ = asked(engine, feeds, OcclusionRequest((3,), (4,), targets=targets, mode=mode))
+        header, found[mode], _ = occluded(engine, feeds, OcclusionRequest((3,), (4,), targets=targets, mode=mode))
         assert (header.boxed > 0) == (mode is Mode.BOXES)
     np.testing.assert_allclose(found[Mode.BOXES], found[Mode.BRUTE_FORCE], rtol=1e-5, atol=1e-4)
 
@@ -150,11 +126,11 @@ def test_given_positions_and_wanted_ones_alone() -> None:
     engine = engine_of(rectified(), SETTINGS)
     feeds = feeds_of(engine, np.random.default_rng(2).normal(size=(1, 3, 12, 12)).astype(np.float32))
     target = (Target((0, 0, 0), (6, 6, 6), engine.model.graph.outputs[0]),)
-    _, whole, _ = asked(engine, feeds, OcclusionRequest((4,), (4,), targets=target))
+    _, whole, _ = occluded(engine, feeds, OcclusionRequest((4,), (4,), targets=target))
     listed = OcclusionRequest((4,), positions=((8, 4), (0, 0)), targets=target)
-    _, some, _ = asked(engine, feeds, listed)
+    _, some, _ = occluded(engine, feeds, listed)
     np.testing.assert_allclose(some[0], [whole[0, 2, 1], whole[0, 0, 0]], rtol=1e-5)
-    header, scores, _ = asked(engine, feeds, OcclusionRequest((4,), (4,), targets=target, only=(7, 2)))
+    header, scores, _ = occluded(engine, feeds, OcclusionRequest((4,), (4,), targets=target, only=(7, 2)))
     assert header.total == 2
     assert np.flatnonzero(~np.isnan(scores[0].ravel())).tolist() == [2, 7]
 
@@ -182,7 +158,7 @@ def test_without_overlap_the_drop_is_captums_occlusion() -> None:
     engine = Engine(load(zoo.path("squeezenet")), EngineSettings(device="cpu"))
     of = engine.model.graph.inputs[0]
     x = zoo.tensor("squeezenet")
-    header, scores, _ = asked(engine, Feeds({of: x}, of), OcclusionRequest((56,), (56,), top=1))
+    header, scores, _ = occluded(engine, Feeds({of: x}, of), OcclusionRequest((56,), (56,), top=1))
     channel = header.targets[0].target.lower[0]
     twin = zoo.twin("squeezenet")
     with torch.no_grad():
@@ -212,7 +188,7 @@ def test_hiding_the_cats_face_costs_more_than_hiding_what_is_around_it(mode: Mod
     x = zoo.tensor("efficientnet_lite0", cat_beside_a_rocket())
     cats = Target((281,), (286,))  # the five domestic cats of ImageNet
     request = OcclusionRequest((48,), (16,), targets=(cats,), probability=True, mode=mode)
-    header, scores, _ = asked(engine, Feeds({of: x}, of), request)
+    header, scores, _ = occluded(engine, Feeds({of: x}, of), request)
     assert header.targets[0].baseline > 0.5
     drop = header.targets[0].baseline - scores[0]
     centres = header.origins.reshape(*header.shape, 2) + 24
@@ -245,17 +221,14 @@ def test_positions_are_told_apart_where_an_output_has_no_batch() -> None:
     positions = ((0, 0), (5, 3), (12, 12), (7, 9))
     target = Target.element(27, 1, output="y")
     request = OcclusionRequest((4, 4), positions=positions, targets=(target,), mode=Mode.BOXES)
-    scores = np.zeros(4)
-    for tile in occlude(engine, Feeds({"x": picture}, "x"), request):
-        if isinstance(tile, OcclusionTile):
-            scores[tile.numbers] = tile.scores[0]
+    _, found, _ = occluded(engine, Feeds({"x": picture}, "x"), request)
     expected = []
     for top, left in positions:
         covered = picture.copy()
         covered[..., top : top + 4, left : left + 4] = 0
         expected.append(run(data, {"x": covered})[0][27, 1])
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("declared", ["float[N] y", "float[a,b,c] y", "float[4] y"])
@@ -268,7 +241,7 @@ def test_an_output_without_a_batch_is_read_run_by_run(declared: str) -> None:
     engine = Engine(load(data), SETTINGS)
     x = np.random.default_rng(1).standard_normal((1, 1, 6, 6)).astype(np.float32)
     targets = (Target.element(1, 1, output="y"),)
-    _, found, _ = asked(engine, Feeds({"x": x}, "x"), OcclusionRequest((3,), (3,), targets=targets))
+    _, found, _ = occluded(engine, Feeds({"x": x}, "x"), OcclusionRequest((3,), (3,), targets=targets))
     fill = filled(x, engine.model.graph.values["x"], Fill())
     for row in range(2):
         for column in range(2):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.repository.asking import faults
-from tests.repository.mutations import mutated, seeds
+from tests.repository.mutations import mutated
+from tests.repository.sound import seeds
 
 from unpool.engine import Engine, EngineSettings
 from unpool.graph import load
