@@ -84,7 +84,7 @@ def _unknown(node: Node, behind: Sequence[str]) -> str:
     why = (
         "which nodes it runs, or how often, is decided while the model runs"
         if inside
-        else (f"no derivative of {node.kind} is known")
+        else f"no derivative of {node.kind} is known"
     )
     end = f", or end the signal behind it with 'to': {' or '.join(map(repr, behind))}" if behind else ""
     return f"{why}; ask for a layer that does not go through it{end}"

@@ -182,9 +182,8 @@ def _question(engine: Engine, request: OcclusionRequest, whole: dict[str, Array]
     targets = [t if t.output else Target(t.lower, t.upper, scores) for t in request.targets]
     if request.top and scores is not None:
         row = whole[scores].reshape(-1)
-        shape = tuple(
-            n for i, n in enumerate(shapes[scores]) if i != as_run(graph.values[scores], shapes[scores]).batch_axis
-        )
+        batch = as_run(graph.values[scores], shapes[scores]).batch_axis
+        shape = tuple(n for i, n in enumerate(shapes[scores]) if i != batch)
         for place in np.argsort(-row.astype(np.float64), kind="stable")[: request.top]:
             found = Target.element(*(int(i) for i in np.unravel_index(place, shape)), output=scores)
             targets += [found] if found not in targets else []

@@ -83,7 +83,7 @@ def geometry(
             room = extent + begin + end - span
             # Rounded towards 0, as ONNX Runtime does: a pool's window that is too large for the plane, by less than a
             # step, gives one value.
-            out = max(int(room / steps[i]) + 1, 0)
+            out = max((room // steps[i] if room >= 0 else -(-room // steps[i])) + 1, 0)
             if ceil_mode and room > 0 and room % steps[i] and out * steps[i] < extent + begin:
                 out += 1
         begins.append(begin)
