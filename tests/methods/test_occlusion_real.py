@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from tests import zoo
-from tests.methods.test_occlusion import asked
+from tests.methods.small import occluded
 from tests.oracles.occlusion import BruteForce
 
 from unpool.engine import Engine, EngineSettings, Feeds
@@ -140,7 +140,7 @@ def test_a_real_model_equals_onnx_runtime_at_any_window_stride_and_target(name: 
             mode=data.draw(st.sampled_from([Mode.BOXES, Mode.AUTO])),
             **places,  # type: ignore[arg-type]
         )
-        header, scores, tiles = asked(made.engine, feeds, request)
+        header, scores, tiles = occluded(made.engine, feeds, request)
         boxed.append(header.boxed)
         event(f"{header.boxed:.1f} on boxes")
         wanted = made.brute.occluded(feeds.arrays, of, axes, header.origins.tolist(), window, noise.astype(np.float32))
@@ -181,7 +181,7 @@ def test_on_a_deep_residual_network_boxes_are_as_near_to_float64_as_onnx_runtime
     x, positions = zoo.tensor("resnet50"), ((0, 0), (100, 100), (208, 208))
     targets = tuple(Target.element(i, output=output) for i in range(1000))
     request = OcclusionRequest((16,), positions=positions, targets=targets, mode=Mode.BOXES)
-    header, found, _ = asked(engine, Feeds({of: x}, of), request)
+    header, found, _ = occluded(engine, Feeds({of: x}, of), request)
     assert header.boxed > 0.5
     engine.close()
     brute = BruteForce(zoo.path("resnet50"), [output], fuse=True)
