@@ -58,6 +58,26 @@ BRITTLE = f"""g (float[N, 2, 8, 8] x) => (float[k, 3] y) {{
     same = Reshape (kept, apart)
     y = MatMul (same, v)
 }}"""
+# A tail that takes a list of 30 or more; and a branch that the 30th decides.
+CROWD = f"""
+    one = Constant <value_ints = [1]> ()
+    {KEPT}
+    scores = MatMul (kept, v)
+    thirtieth = Constant <value_ints = [29]> ()
+    late = Gather <axis = 0> (scores, thirtieth)
+"""
+LONG = f"g (float[N, 2, 8, 8] x) => (float[k, 3] y) {{ {CROWD} y = Concat <axis = 0> (late, scores) }}"
+LATE = f"""g (float[N, 2, 8, 8] x) => (float[n, 3] y) {{ {CROWD}
+    column = Slice (late, first, one, one)
+    zero = Constant <value_floats = [0.0]> ()
+    positive0 = Greater (column, zero)
+    positive = Squeeze (positive0)
+    z = If <
+        then_branch = a () => (float[n, 3] t) {{ t = Neg (scores) }},
+        else_branch = b () => (float[n, 3] t) {{ t = Identity (scores) }}
+    > (positive)
+    y = Relu (z)
+}}"""
 # What is found decides a branch.
 COUNTING = f"""g (float[N, 2, 8, 8] x) => (float[N, 4] y) {{
     one = Constant <value_ints = [1]> ()
@@ -125,6 +145,30 @@ def test_layers_in_front_are_projected_where_the_model_fails_behind_them() -> No
             asked(engine, feeds, ProjectionRequest("y", top=1, policy=policy))
     _, (found,) = asked(engine, Feeds({"x": _picture(2)}, "x"), ProjectionRequest("y", top=1))
     assert np.isfinite(found.signal).all()
+
+
+@pytest.mark.parametrize("text", [LONG, LATE], ids=["tail", "branch"])
+@pytest.mark.parametrize("strength", [0.6, 2.0])
+def test_what_was_found_is_crossed_though_the_model_fails_behind_it(text: str, strength: float) -> None:
+    engine = engine_of(text_model(text, WEIGHTS))
+    feeds = Feeds({"x": _picture(strength)}, "x")
+    leaf = torch.from_numpy(_picture(strength)).requires_grad_()
+    expected = _kept(leaf)
+    few = len(expected) < 30
+    assert few == (strength < 1), "one picture is too empty for the tail, the other is not"
+    _, (found,) = asked(engine, feeds, ProjectionRequest("scores", top=1, policy=Policy.GRADIENT))
+    (gradient,) = torch.autograd.grad(expected[found.position[0], found.channel], leaf)
+    full = np.zeros_like(_picture(1)[0])
+    full[(slice(None), *map(slice, found.lower, found.upper))] = found.signal
+    np.testing.assert_allclose(full, gradient[0].numpy(), rtol=1e-5, atol=1e-6)
+    (activation,) = (a for a in capture(engine, feeds, ["scores"]) if a is not None)
+    np.testing.assert_allclose(activation.values, expected.detach().numpy(), rtol=1e-5, atol=1e-5)
+    if few:
+        with pytest.raises(PreconditionError, match=r"^ONNX Runtime fails on this input: .*Gather node"):
+            asked(engine, feeds, ProjectionRequest("y", top=1))
+    else:
+        _, (last,) = asked(engine, feeds, ProjectionRequest("y", top=1))
+        assert np.isfinite(last.signal).all()
 
 
 def test_windows_that_change_a_count_decide_the_branch_anew() -> None:

@@ -24,32 +24,39 @@ class Extents(Mapping[str, Shape]):
     """Value name -> its extents for one input.
 
     What the numbers of the input decide, as the count of the boxes that a detector keeps, is found out by a run when it
-    is first asked for; a model that fails on this input leaves it unknown: such a value is missing here, and asking for
-    it raises ``UncountedError`` with the reason.
+    is first asked for. Where the model fails on this input, what leads to the value is run alone; if that fails too,
+    the value is missing here, and asking for it raises ``UncountedError`` with the reason.
 
     Args:
         decided: what the extents of the input decide.
-        count: tells the rest.
+        count: tells the rest; given a name, what that value is computed from, and itself.
     """
 
-    def __init__(self, decided: Mapping[str, Shape], count: Callable[[], Mapping[str, Shape]]) -> None:
+    def __init__(self, decided: Mapping[str, Shape], count: Callable[[str | None], Mapping[str, Shape]]) -> None:
         self.decided = decided
         self._count = count
-        self._failure: PreconditionError | None = None
+        self._fails = False
+        self._failures: dict[str, PreconditionError] = {}
 
     @cached_property
-    def _counted(self) -> Mapping[str, Shape]:
+    def _counted(self) -> dict[str, Shape]:
         try:
-            return self._count()
-        except PreconditionError as error:
-            self._failure = error
+            return dict(self._count(None))
+        except PreconditionError:
+            self._fails = True
             return {}
 
     def __getitem__(self, name: str) -> Shape:
         if name in self.decided:
             return self.decided[name]
-        if name not in self._counted and self._failure is not None:
-            raise UncountedError(str(self._failure), node=self._failure.node) from self._failure
+        if name not in self._counted and self._fails:
+            if name not in self._failures:
+                try:
+                    self._counted.update(self._count(name))
+                except PreconditionError as error:
+                    self._failures[name] = error
+            if failure := self._failures.get(name):
+                raise UncountedError(str(failure), node=failure.node) from failure
         return self._counted[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -49,16 +49,22 @@ class Branches(Generic[E]):
         with self._lock:
             return sum(each.copies for kept in self._made.values() for each in kept)
 
-    def conditions(self, changing: str | None = None) -> tuple[str, ...]:
+    def conditions(self, asked: Iterable[str] | None = None, changing: str | None = None) -> tuple[str, ...]:
         """What has to be known to decide: names of values.
 
         Args:
+            asked: values that are wanted, all of them where it is not given; an If that none is computed from is left.
             changing: an input whose numbers are yet to be changed; what is computed from them decides nothing.
         """
-        changed: frozenset[str] = frozenset()
-        if changing is not None:
-            changed = self.model.graph.descendants([changing], extents=False)
-        return tuple(name for name in undecided(self.model) if name not in changed)
+        graph, found = self.model.graph, undecided(self.model)
+        if asked is not None and found:
+            behind = graph.ancestors(asked)
+            read = {i for name in behind if (node := graph.producers.get(name)) for i in node.inputs}
+            found = tuple(name for name in found if name in read)
+        if changing is not None and found:
+            changed = graph.descendants([changing], extents=False)
+            found = tuple(name for name in found if name not in changed)
+        return found
 
     def taken(self, found: Mapping[str, Tensor]) -> E:
         """What runs the model with the branches that some values of conditions lead to.

@@ -33,7 +33,7 @@ from unpool.engine.verification import batches_hold
 from unpool.engine.walk import Piece, Signal, Walker
 from unpool.engine.weights import Weights
 from unpool.graph import Model
-from unpool.graph.errors import PreconditionError
+from unpool.graph.errors import NotFoundError, PreconditionError
 from unpool.graph.model import Array, BatchSupport
 
 _GEOMETRIES = 32
@@ -179,7 +179,7 @@ class Engine:
 
     # -- branches -----------------------------------------------------------------------------------------------------
 
-    def taken(self, feeds: Feeds, *, changing: str | None = None) -> Engine:
+    def taken(self, feeds: Feeds, *, asked: Iterable[str] | None = None, changing: str | None = None) -> Engine:
         """The model with the branches of its Ifs that these inputs take, as an engine; this one where there are none.
 
         The conditions are run for on every call, so that the answer holds for these inputs and for no others. An If
@@ -187,6 +187,8 @@ class Engine:
 
         Args:
             feeds: the inputs.
+            asked: layers and tensors that are wanted, by any of their names: an If that none of them is computed from
+                stays undecided, so that nothing behind them has to run on these inputs. Everything by default.
             changing: an input that is yet to be changed, as by occlusion: an If whose condition is computed from it
                 stays undecided.
 
@@ -194,12 +196,21 @@ class Engine:
             InvalidArgumentError: inputs that the model does not take.
             PreconditionError: a branch that cannot be served; the message says what decided it.
         """
-        conditions = self._branches.conditions(changing)
+        names = tuple(asked) if asked is not None else None
+        conditions = self._branches.conditions(self._known(names), changing)
         if not conditions:
             return self
         self.check(feeds)
         found = self._forward.run(Plan(frozenset(conditions)), feeds)
-        return self._branches.taken({name: found[name] for name in conditions}).taken(feeds, changing=changing)
+        engine = self._branches.taken({name: found[name] for name in conditions})
+        return engine.taken(feeds, asked=names, changing=changing)
+
+    def _known(self, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """The tensors of these names; none are known where one of them may be a branch's."""
+        try:
+            return None if names is None else tuple(self.resolve(name, name) for name in names)
+        except (NotFoundError, PreconditionError):
+            return None
 
     def ways(self) -> tuple[Engine, ...]:
         """The ways through the branches of the model's Ifs, each as an engine; none where no If is left to decide."""
@@ -220,14 +231,22 @@ class Engine:
             decided, counted = self._extents.find(key, lambda: self._decided(feeds))
             return self._geometries.find(
                 (key, feeds.digest if counted else ""),
-                lambda: Geometry(self.model.graph, Extents(decided, partial(self._told, counted, feeds))),
+                lambda: Geometry(self.model.graph, Extents(decided, partial(self._counted, counted, feeds))),
             )
 
     def _decided(self, feeds: Feeds) -> tuple[dict[str, Shape], frozenset[str]]:
         """The shapes that the inputs' extents decide, and the names of the values whose shapes they do not."""
         shapes, unknown = bind(self.model.graph, feeds.arrays)
         counted = unknown & self.model.graph.counted
-        return shapes | self._told(unknown - counted, feeds), counted
+        try:
+            return shapes | self._told(unknown - counted, feeds), counted
+        except PreconditionError:
+            # The model fails on these numbers; what leads up to a value may not.
+            return shapes, unknown
+
+    def _counted(self, names: frozenset[str], feeds: Feeds, upto: str | None) -> dict[str, Shape]:
+        """Shapes of all names, or of what one value is computed from."""
+        return self._told(names if upto is None else names & self.model.graph.ancestors([upto]), feeds)
 
     def _told(self, names: frozenset[str], feeds: Feeds) -> dict[str, Shape]:
         """Shapes by a run."""

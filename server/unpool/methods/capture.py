@@ -32,7 +32,7 @@ def capture(engine: Engine, feeds: Feeds, layers: Sequence[str]) -> Iterator[Act
     if not layers:
         raise InvalidArgumentError("layers", "name at least one layer")
     engine.check(feeds)
-    engine = engine.taken(feeds)
+    engine = engine.taken(feeds, asked=layers)
     found = [(engine.resolve(name, name), name) for name in layers]
     aliases = {layer.name: layer.alias for layer in engine.model.layers}
     shapes = engine.geometry(feeds).shapes

@@ -43,7 +43,7 @@ def project(
             is not finite.
     """
     engine.check(feeds)
-    engine = engine.taken(feeds)
+    engine = engine.taken(feeds, asked=request.named)
     if (images := engine.images(feeds)) != 1:
         raise InvalidArgumentError("tensor", f"a projection takes one image at a time, not {images}")
     layer = engine.model.layers.find(request.layer)
@@ -85,7 +85,7 @@ def project_across(
         PreconditionError: the layer is not computed from the sink, a node on the way cannot be crossed, or what arrives
             is not finite.
     """
-    engine = engine.taken(feeds)
+    engine = engine.taken(feeds, asked=request.named)
     layer = engine.model.layers.find(request.layer)
     to = engine.resolve(request.to, feeds.of)
     route = engine.route([layer.name], [to], request.policy)

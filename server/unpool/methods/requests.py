@@ -55,6 +55,11 @@ class ProjectionRequest:
     start_value: float = 1.0
     to: str | None = None
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The layers and tensors that are asked for, as they are called."""
+        return (self.layer,) if self.to is None else (self.layer, self.to)
+
 
 @dataclass(frozen=True)
 class Fallback:

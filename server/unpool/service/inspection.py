@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from typing import TypeVar
 
@@ -67,11 +67,12 @@ class InspectionHandlers:
 
     def classify(self, question: ClassifyQuestion) -> Pieces[ClassifyAnswer]:
         """The strongest classes: one answer."""
-        return self._held(question.model, question.shown, lambda e, s: _classified(e, s, question))
+        output = (question.output,) if question.output else None
+        return self._held(question.model, question.shown, output, lambda e, s: _classified(e, s, question))
 
     def capture(self, question: CaptureQuestion) -> Pieces[CaptureHeader | CaptureChunk]:
         """Activations: a header, then each tensor in pieces."""
-        return self._held(question.model, question.shown, lambda e, s: _captured(e, s, question))
+        return self._held(question.model, question.shown, question.layers, lambda e, s: _captured(e, s, question))
 
     def project(self, question: ProjectQuestion) -> Pieces[ProjectHeader | ProjectedUnits]:
         """Projections: a header, then those that are ready together, again and again."""
@@ -82,7 +83,7 @@ class InspectionHandlers:
                 standing = self._standing(entry, question.request.layer, question.against or None)
             return _projected(entry, seen, question, standing)
 
-        return self._held(question.model, question.shown, answer)
+        return self._held(question.model, question.shown, question.request.named, answer)
 
     def occlude(self, question: OccludeQuestion) -> Pieces[OccludeHeader | MapProjection | OcclusionTile]:
         """What hiding parts costs: for each example a header, the map's projection if asked for, tiles coarse first."""
@@ -103,9 +104,13 @@ class InspectionHandlers:
         return found
 
     def _held(
-        self, model: ModelQuestion, shown: Shown, answer: Callable[[Entry, Seen], Iterator[T | None]]
+        self,
+        model: ModelQuestion,
+        shown: Shown,
+        asked: Iterable[str] | None,
+        answer: Callable[[Entry, Seen], Iterator[T | None]],
     ) -> Pieces[T]:
-        return self._lent(model, lambda entry: answer(*taking(entry, see(entry, shown, pixels=self._pixels))))
+        return self._lent(model, lambda e: answer(*taking(e, see(e, shown, pixels=self._pixels), asked=asked)))
 
     def _lent(self, model: ModelQuestion, answer: Callable[[Entry], Iterator[T | None]]) -> Pieces[T]:
         with ExitStack() as stack:

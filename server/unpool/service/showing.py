@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -59,18 +59,21 @@ def see(entry: Entry, shown: Shown, *, pixels: int) -> Seen:
     return Seen(feeds, geometry, ())
 
 
-def taking(entry: Entry, seen: Seen, *, changing: bool = False) -> tuple[Entry, Seen]:
+def taking(
+    entry: Entry, seen: Seen, *, asked: Iterable[str] | None = None, changing: bool = False
+) -> tuple[Entry, Seen]:
     """The model with the branches of its Ifs that an example takes, and the example as that model sees it.
 
     Args:
         entry: the model.
         seen: the example.
+        asked: layers and tensors that are wanted; everything by default.
         changing: what is looked at is yet to be changed, so that what is computed from it decides nothing.
 
     Raises:
         PreconditionError: a branch that cannot be served.
     """
-    engine = entry.engine.taken(seen.feeds, changing=seen.feeds.of if changing else None)
+    engine = entry.engine.taken(seen.feeds, asked=asked, changing=seen.feeds.of if changing else None)
     if engine is entry.engine:
         return entry, seen
     geometry = seen.geometry
