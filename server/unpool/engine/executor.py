@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,8 +16,8 @@ from unpool.graph.errors import PreconditionError
 from unpool.graph.model import Graph, Node
 from unpool.ops import find, run
 
-Settling: TypeAlias = Callable[[Node, tuple[Tensor, ...]], tuple[Tensor, ...]]
-"""(node, its outputs) -> what the nodes behind it are given."""
+Settling: TypeAlias = Callable[[Node, Sequence[Tensor | None], tuple[Tensor, ...]], tuple[Tensor, ...]]
+"""(node, its inputs, its outputs) -> what the nodes behind it are given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Executor:
             inputs = self._inputs(node, known)
             try:
                 results = run(node, inputs)
-                results = self.settle(node, results) if self.settle else results
+                results = self.settle(node, inputs, results) if self.settle else results
             except (NotImplementedError, TypeError) as error:  # an attribute or a mode that no forward here knows
                 raise PreconditionError(f"{node} has no forward in torch: {error}", node=node.name) from error
             except STUMBLES as error:

@@ -58,7 +58,8 @@ def reshape(x: Tensor, shape: Tensor, *, allowzero: int = 0) -> Tensor:
 @operator("Flatten", 1, 9, 11, 13, 21, 23, 24, 25, adjoint=_RESHAPED)
 def flatten(x: Tensor, *, axis: int = 1) -> Tensor:
     """Two axes: those before ``axis``, and the others."""
-    return x.reshape(math.prod(x.shape[: axis + x.ndim if axis < 0 else axis]), -1)
+    front = axis + x.ndim if axis < 0 else axis
+    return x.reshape(math.prod(x.shape[:front]), math.prod(x.shape[front:]))
 
 
 def _transpose_adjoint(at: Crossing, signals: Signals) -> Signals:

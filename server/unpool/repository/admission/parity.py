@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from unpool.engine.engine import Engine
-from unpool.engine.executor import forward
+from unpool.engine.executor import Settling, forward
 from unpool.engine.feeds import Feeds
 from unpool.graph.errors import PreconditionError, UnpoolError
-from unpool.graph.model import Array, Graph
+from unpool.graph.model import Array, Graph, Node
 from unpool.ops import find
+from unpool.repository.admission.choices import Choices, chosen
 from unpool.repository.admission.rounding import STEPS, Roundings, above, precision, rounds
 from unpool.repository.admission.sampling import declared, samples
 from unpool.repository.admission.verdict import OutputParity, Parity, sentence
@@ -29,7 +31,8 @@ def compare(engine: Engine) -> Parity:
     """Runs the model on random input by ONNX Runtime and by torch, and compares every output.
 
     Nodes without a forward in torch are given their values by ONNX Runtime, so that the rest can be compared. Quantised
-    tensors are compared each by itself, and the nodes behind go on from ONNX Runtime's: see ``rounding``.
+    tensors are compared each by itself, and the nodes behind go on from ONNX Runtime's: see ``rounding``; so they do of
+    what is chosen at near-ties: see ``choices``.
 
     Args:
         engine: the model, on the CPU.
@@ -48,10 +51,12 @@ def compare(engine: Engine) -> Parity:
         try:
             stepped = {name for node in graph.nodes if rounds(node, graph) for name in node.outputs if name}
             lent = {name for node in graph.nodes if find(node) is None for name in node.outputs if name}
-            if stepped or lent:  # together, so that ONNX Runtime rounds the same way, and draws the same, for both
-                expected = engine.run(feeds, sorted({*graph.outputs, *stepped, *lent}))
+            chose = chosen(graph)
+            if stepped or lent or chose:  # together, so that ONNX Runtime rounds, draws and chooses the same for both
+                expected = engine.run(feeds, sorted({*graph.outputs, *stepped, *lent, *chose}))
             roundings = Roundings({name: expected[name] for name in stepped})
-            found, borrowed = _by_torch(engine, feeds, roundings, expected)
+            choices = Choices({name: expected[name] for name in chose})
+            found, borrowed = _by_torch(engine, feeds, partial(_settled, roundings, choices), expected)
         except UnpoolError as error:
             return Parity(extents=extents, reason=sentence(str(error)))
         outputs = tuple(
@@ -69,8 +74,18 @@ def _uncomputed(graph: Graph, borrowed: Sequence[str]) -> str:
     return f"torch has no forward of {nodes[0]}" if nodes else "the model has no computed output"
 
 
+def _settled(
+    roundings: Roundings,
+    choices: Choices,
+    node: Node,
+    inputs: Sequence[torch.Tensor | None],
+    results: tuple[torch.Tensor, ...],
+) -> tuple[torch.Tensor, ...]:
+    return choices.settle(node, inputs, roundings.settle(node, results))
+
+
 def _by_torch(
-    engine: Engine, feeds: Feeds, roundings: Roundings, expected: Mapping[str, Array]
+    engine: Engine, feeds: Feeds, settle: Settling, expected: Mapping[str, Array]
 ) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     graph = engine.model.graph
     borrowed = [node for node in graph.nodes if find(node) is None]
@@ -83,7 +98,7 @@ def _by_torch(
         values = {name: _tensor(array) for name, array in {**feeds.arrays, **given}.items()}
         compared = [name for name in sinks if name not in lent and name not in graph.inputs]
         try:
-            executor = replace(engine.executor((), compared), settle=roundings.settle)
+            executor = replace(engine.executor((), compared), settle=settle)
             found = forward(executor, values) if compared else {}
         except PreconditionError as error:
             node = next((n for n in graph.nodes if n.name == error.node and n not in borrowed), None)

@@ -22,7 +22,9 @@ def samples(graph: Graph) -> Iterator[Feeds]:
         graph: the model.
 
     Yields:
-        One for each extent that is tried; nothing where an input's rank is unknown or it holds no numbers.
+        One for each extent that is tried, and where all are declared, one more of numbers as a picture has, between 0
+        and 1: what noise leads to, as a detector's empty list, a model may not take. Nothing where an input's rank is
+        unknown or it holds no numbers.
     """
     if not graph.inputs or any(graph.values[name].shape is None for name in graph.inputs):
         return
@@ -36,6 +38,8 @@ def samples(graph: Graph) -> Iterator[Feeds]:
         found = {name: array for name, array in arrays.items() if array is not None}
         if len(found) == len(arrays):
             yield Feeds(found, graph.inputs[0])
+            if declared(graph):
+                yield Feeds({name: _light(array) for name, array in found.items()}, graph.inputs[0])
 
 
 def declared(graph: Graph) -> bool:
@@ -90,6 +94,14 @@ def _shape(value: Value, symbols: Mapping[str, int], extent: int, unnamed: int) 
         else:
             found.append(_extent({axis.kind}, extent, unnamed))
     return tuple(found)
+
+
+def _light(array: Array) -> Array:
+    """Numbers of both signs as numbers between 0 and 1."""
+    if array.dtype.kind != "f":
+        return array
+    found: Array = (0.5 + 0.5 * np.tanh(array.astype(np.float64))).astype(array.dtype)
+    return found
 
 
 def _random(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) -> Array | None:
