@@ -20,10 +20,11 @@ from unpool.graph.passes.folding import fold_shape_computations
 from unpool.graph.passes.gates import mark_gates
 from unpool.graph.passes.inlining import inline_functions
 from unpool.graph.passes.loops import agree_on_conditions
+from unpool.graph.passes.sequences import untangle_sequences
 from unpool.graph.passes.shapes import infer_shapes, name_input_dims
 from unpool.graph.passes.strided import straighten_views
 from unpool.graph.stages import stage
-from unpool.graph.validation import check_model
+from unpool.graph.validation import check_model, check_outputs
 
 # Each round of folding can reveal shapes that let another one happen; real graphs need one or two.
 _ROUNDS = 4
@@ -83,14 +84,16 @@ def normalise(model: ir.Model) -> Graph:
     with stage("inferring shapes"):
         name_input_dims(model)
         infer_shapes(model, forget=True)
+    check_outputs(model)
     rounds = 0
     while rounds < _ROUNDS:
         with stage("computing what is fixed in the model"):
             folded = fold_shape_computations(model)
             if branched := inline_known_branches(model):
                 lift_constants(model)
+            untangled = untangle_sequences(model)
             straightened = straighten_views(model)
-        if not (folded or branched or straightened):
+        if not (folded or branched or untangled or straightened):
             break
         rounds += not branched  # a branch may lie within another, to any depth, and each is taken once
         with stage("inferring shapes"):
