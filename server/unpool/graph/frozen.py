@@ -128,7 +128,7 @@ def _tensors_read(node: ir.Node, contained: Mapping[str, tuple[str, ...]]) -> tu
     named = [(v.name or "") if v is not None else "" for v in node.inputs]
     captured = _captured(node)
     own = ["" if name in contained else name for name in named]
-    behind = [i for name in (*named, *captured) for i in (contained[name] if name in contained else ())]
+    behind = [i for name in (*named, *captured) for i in contained.get(name, ())]
     behind += [name for name in captured if name not in contained]
     return (*own, *(name for name in dict.fromkeys(behind) if name not in own))
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from itertools import accumulate
+from typing import Final, TypeAlias
 
 import onnx_ir as ir
 
-_END = (1 << 63) - 1
+MOST: Final = 1024
+"""So many elements of a sequence are told apart; a file may split an axis of any length."""
+_END: Final = (1 << 63) - 1
 """Behind the last place of any axis, as a Slice writes it."""
 
 
@@ -57,7 +60,7 @@ class Elements:
     """What a sequence holds.
 
     Attributes:
-        known: the elements in order; ``None`` where only a run tells how many there are.
+        known: the elements in order; ``None`` where only a run tells how many there are, or there are too many.
         whole: what they are all the pieces of.
     """
 
@@ -110,7 +113,7 @@ def evenly(splitting: Splitting, extent: int | None) -> Elements:
         extent: of the axis, where it is known.
     """
     step = splitting.step
-    if extent is None or isinstance(step, ir.Value):
+    if extent is None or isinstance(step, ir.Value) or extent > MOST * step:
         return Elements(None, splitting)
     starts = range(0, extent, step)
     pieces = (Piece(splitting.x, splitting.axis, s, min(s + step, extent), None, splitting.squeezed) for s in starts)
@@ -119,5 +122,5 @@ def evenly(splitting: Splitting, extent: int | None) -> Elements:
 
 def unevenly(x: ir.Value, axis: int, lengths: tuple[int, ...]) -> Elements:
     """The pieces of a tensor that is split into pieces of given lengths."""
-    ends = [sum(lengths[: i + 1]) for i in range(len(lengths))]
-    return Elements(tuple(Piece(x, axis, end - n, end) for end, n in zip(ends, lengths, strict=True)))
+    pieces = (Piece(x, axis, end - n, end) for end, n in zip(accumulate(lengths), lengths, strict=True))
+    return Elements(tuple(pieces))

@@ -159,7 +159,9 @@ _UNCERTAIN = FROM_CONTAINERS | frozenset(
     }
 )
 """Operators that tell more than their inputs do: bodies read what lies around them, and chance reads nothing."""
-_COUNTING = FROM_CONTAINERS | frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress", "If", "Loop", "ImageDecoder"})
+_COUNTING = FROM_CONTAINERS | frozenset(
+    {"NonZero", "NonMaxSuppression", "Unique", "Compress", "If", "Loop", "ImageDecoder"}
+)
 """Operators whose results are as long as what they find."""
 _EXTENTS_GIVEN: Mapping[str, tuple[int, ...]] = {
     "AffineGrid": (1,),

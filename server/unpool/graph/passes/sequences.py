@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from unpool.graph.attributes import attributes_of
 from unpool.graph.containers import MAKERS, is_container, is_standard
-from unpool.graph.lists import Element, Elements, Piece, Splitting, evenly, unevenly
+from unpool.graph.lists import MOST, Element, Elements, Piece, Splitting, evenly, unevenly
 from unpool.graph.model import Array
 from unpool.graph.passes.shapes import dims_of
 
@@ -55,7 +56,7 @@ class _Untangling:
 
     def look_at(self, node: ir.Node) -> bool:
         """Learns what a node puts into a sequence, and rewrites it where it reads one; says whether it did."""
-        if not is_standard(node):
+        if not is_standard(node) or not node.outputs:
             return False
         changed = False
         if node.op_type == "SplitToSequence":
@@ -116,7 +117,9 @@ class _Untangling:
             if not keeps:  # ONNX Runtime fails where pieces of another length are to lose their axis
                 return evenly(Splitting(x, axis, 1, True), extent) if step == 1 else None
             return evenly(Splitting(x, axis, step, False), extent)
-        if lengths is None or rank != 1 or (lengths < 0).any() or extent not in (None, int(lengths.sum())):
+        if lengths is None or rank != 1 or lengths.size > MOST or (lengths < 0).any():
+            return None
+        if extent not in (None, int(lengths.sum())):
             return None
         return unevenly(x, axis, tuple(int(n) for n in lengths))
 
@@ -126,7 +129,7 @@ class _Untangling:
         if x is None or lengths is None or lengths.dtype is None or _numbers(lengths) is not None:
             return None
         count = _extent(lengths, 0)
-        if not count or len(dims_of(lengths) or ()) != 1 or self._version < _AXES_ARE_INPUTS:
+        if not count or count > MOST or len(dims_of(lengths) or ()) != 1 or self._version < _AXES_ARE_INPUTS:
             return None
         stem, axis = node.outputs[0].name, attributes_of(node).get("axis", 0)
         assert isinstance(axis, int)
@@ -275,8 +278,9 @@ def _without_needless_length(node: ir.Node) -> bool:
 def _remove_unread(graph: ir.Graph) -> bool:
     removed = False
     for node in reversed(list(graph)):
-        makes = is_standard(node) and (node.op_type in MAKERS or node.op_type == "Identity")
-        if makes and is_container(node.outputs[0]) and not (node.outputs[0].uses() or node.outputs[0].is_graph_output()):
+        if not is_standard(node) or not (node.op_type in MAKERS or node.op_type == "Identity"):
+            continue
+        if all(is_container(o) and not o.uses() and not o.is_graph_output() for o in node.outputs):
             graph.remove(node, safe=True)
             removed = True
     return removed
@@ -292,12 +296,12 @@ def _extent(value: ir.Value, axis: int) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _numbers(value: ir.Value | None) -> Array | None:
+def _numbers(value: ir.Value | None) -> npt.NDArray[np.int64] | None:
     """A constant's whole numbers."""
     tensor = value.const_value if value is not None and value.is_initializer() else None
     if tensor is None or tensor.dtype not in (ir.DataType.INT64, ir.DataType.INT32):
         return None
-    return tensor.numpy()
+    return tensor.numpy().astype(np.int64)
 
 
 def _whole(value: ir.Value | None) -> int | None:
