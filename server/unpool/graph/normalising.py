@@ -20,6 +20,7 @@ from unpool.graph.passes.folding import fold_shape_computations
 from unpool.graph.passes.gates import mark_gates
 from unpool.graph.passes.inlining import inline_functions
 from unpool.graph.passes.loops import agree_on_conditions
+from unpool.graph.passes.parts import slice_planes
 from unpool.graph.passes.sequences import untangle_sequences
 from unpool.graph.passes.shapes import infer_shapes, name_input_dims
 from unpool.graph.passes.strided import straighten_views
@@ -104,7 +105,7 @@ def normalise(model: ir.Model) -> Graph:
         batch, labels = free_batch(model, labels)
     with stage("recognising activations"):
         remove_unused_initializers(model)
-        return mark_gates(recognise_activations(freeze(model, labels, batch)))
+        return mark_gates(recognise_activations(slice_planes(freeze(model, labels, batch))))
 
 
 def _sort(graph: ir.Graph) -> None:
