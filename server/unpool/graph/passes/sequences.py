@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -12,7 +12,7 @@ import onnx_ir as ir
 from unpool.graph.attributes import attributes_of
 from unpool.graph.containers import MAKERS, is_container, is_standard
 from unpool.graph.lists import MOST, Element, Elements, Piece, Splitting, evenly, unevenly
-from unpool.graph.model import Array
+from unpool.graph.passes.insertion import Insertion
 from unpool.graph.passes.shapes import dims_of
 
 # From this opset on, axes of Squeeze and Unsqueeze and lengths of Split are inputs.
@@ -45,14 +45,10 @@ class _Untangling:
     """One way through a graph, from its inputs to its outputs."""
 
     def __init__(self, model: ir.Model) -> None:
-        graph = model.graph
-        self._graph = graph
         self._version = model.opset_imports.get("", model.opset_imports.get("ai.onnx", 0))
         self._held: dict[ir.Value, Elements] = {}
-        self._taken = {v.name for v in graph.inputs} | set(graph.initializers)
-        self._taken |= {o.name for node in graph for o in node.outputs}
-        self._constants: dict[int, ir.Value] = {}
-        self._made: set[ir.Value] = set()
+        self._into = Insertion(model.graph)
+        self._written: dict[int, ir.Value] = {}
 
     def look_at(self, node: ir.Node) -> bool:
         """Learns what a node puts into a sequence, and rewrites it where it reads one; says whether it did."""
@@ -69,8 +65,7 @@ class _Untangling:
         result = _READERS[node.op_type](self, node, elements) if elements is not None else None
         if result is None:
             return changed
-        made = result.producer() if result in self._made and not result.uses() else None
-        self._replace(node, made or self._node(node, "Identity", [result]))
+        self._into.replace(node, self._into.unread(result) or self._into.node(node, "Identity", [result]))
         return True
 
     # -- what sequences hold ------------------------------------------------------------------------------------------
@@ -134,10 +129,10 @@ class _Untangling:
         stem, axis = node.outputs[0].name, attributes_of(node).get("axis", 0)
         assert isinstance(axis, int)
         if lengths.dtype is not ir.DataType.INT64:
-            lengths = self._added(node, "Cast", [lengths], f"{stem}.split", to=ir.DataType.INT64.value)
-        pieces = self._node(node, "Split", [x, lengths], *(f"{stem}.{i}" for i in range(count)), axis=axis)
-        sequence = self._node(node, "SequenceConstruct", pieces.outputs)
-        self._replace(node, sequence)
+            lengths = self._into.value(node, "Cast", [lengths], f"{stem}.split", to=ir.DataType.INT64.value)
+        pieces = self._into.node(node, "Split", [x, lengths], *(f"{stem}.{i}" for i in range(count)), axis=axis)
+        sequence = self._into.node(node, "SequenceConstruct", pieces.outputs)
+        self._into.replace(node, sequence)
         return sequence
 
     # -- what is read of them -----------------------------------------------------------------------------------------
@@ -150,8 +145,7 @@ class _Untangling:
     def length(self, node: ir.Node, elements: Elements) -> ir.Value | None:
         if elements.known is None:
             return None
-        name = self._free(f"{node.outputs[0].name}.count")
-        return self._constant(np.array(len(elements.known), np.int64), name)
+        return self._into.constant(f"{node.outputs[0].name}.count", np.array(len(elements.known), np.int64))
 
     def joined(self, node: ir.Node, elements: Elements) -> ir.Value | None:
         attributes = attributes_of(node)
@@ -165,12 +159,12 @@ class _Untangling:
         tensors = [self._tensor(node, e, f"{stem}.{i}") for i, e in enumerate(elements.known)]
         if stacked:
             tensors = [self._with_axis("Unsqueeze", node, t, axis, f"{stem}.{i}") for i, t in enumerate(tensors)]
-        return self._added(node, "Concat", tensors, f"{stem}.all", axis=axis)
+        return self._into.value(node, "Concat", tensors, f"{stem}.all", axis=axis)
 
     def _whole_again(self, node: ir.Node, whole: Splitting, axis: int, stacked: bool) -> ir.Value | None:
         """The tensor that all pieces are of, where they are joined along the axis of which they were cut."""
         rank = len(dims_of(whole.x) or ())
-        if stacked != whole.squeezed or not rank:
+        if stacked != whole.squeezed or not all(-rank <= a < rank for a in (whole.axis, axis)):
             return None
         before, after = whole.axis % rank, axis % rank
         if before == after:
@@ -179,7 +173,7 @@ class _Untangling:
             return None
         order = [i for i in range(rank) if i != before]
         order.insert(after, before)
-        return self._added(node, "Transpose", [whole.x], f"{node.outputs[0].name}.turned", perm=order)
+        return self._into.value(node, "Transpose", [whole.x], f"{node.outputs[0].name}.turned", perm=order)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -188,66 +182,27 @@ class _Untangling:
         if isinstance(element, ir.Value):
             return element
         start, end = (self._bound(node, element, place, stem) for place in (element.start, element.end))
-        found = self._added(node, "Slice", [element.x, start, end, self._places(element.axis)], f"{stem}.cut")
+        found = self._into.value(node, "Slice", [element.x, start, end, self._places(element.axis)], f"{stem}.cut")
         return self._with_axis("Squeeze", node, found, element.axis, stem) if element.squeezed else found
 
     def _bound(self, node: ir.Node, piece: Piece, place: int, stem: str) -> ir.Value:
         if piece.times is None:
             return self._places(place)
-        times = self._added(node, "Reshape", [piece.times, self._places(1)], f"{stem}.length")
+        times = self._into.value(node, "Reshape", [piece.times, self._places(1)], f"{stem}.length")
         if piece.times.dtype is not ir.DataType.INT64:
-            times = self._added(node, "Cast", [times], f"{stem}.length", to=ir.DataType.INT64.value)
-        return self._added(node, "Mul", [times, self._places(place)], f"{stem}.place")
+            times = self._into.value(node, "Cast", [times], f"{stem}.length", to=ir.DataType.INT64.value)
+        return self._into.value(node, "Mul", [times, self._places(place)], f"{stem}.place")
 
     def _with_axis(self, op_type: str, node: ir.Node, x: ir.Value, axis: int, stem: str) -> ir.Value:
         name = f"{stem}.{op_type.lower()}d"
         if self._version < _AXES_ARE_INPUTS:
-            return self._added(node, op_type, [x], name, axes=[axis])
-        return self._added(node, op_type, [x, self._places(axis)], name)
+            return self._into.value(node, op_type, [x], name, axes=[axis])
+        return self._into.value(node, op_type, [x, self._places(axis)], name)
 
     def _places(self, place: int) -> ir.Value:
-        if place not in self._constants:
-            self._constants[place] = self._constant(np.array([place], np.int64), self._free(f"places.{place}"))
-        return self._constants[place]
-
-    def _constant(self, array: Array, name: str) -> ir.Value:
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
-        self._graph.register_initializer(value)
-        return value
-
-    def _added(
-        self, before: ir.Node, op_type: str, inputs: Iterable[ir.Value], name: str, **attributes: int | list[int]
-    ) -> ir.Value:
-        return self._node(before, op_type, inputs, name, **attributes).outputs[0]
-
-    def _node(
-        self, before: ir.Node, op_type: str, inputs: Iterable[ir.Value], *names: str, **attributes: int | list[int]
-    ) -> ir.Node:
-        """A node in front of another, its outputs named like ``names``; one output without a name by default."""
-        made = ir.node(op_type, list(inputs), attributes=attributes, num_outputs=max(1, len(names)))
-        for output, name in zip(made.outputs, names, strict=False):
-            output.name = self._free(name)
-        made.name = made.outputs[0].name
-        self._graph.insert_before(before, made)
-        self._made.update(made.outputs)
-        return made
-
-    def _free(self, name: str) -> str:
-        found, number = name, 1
-        while found in self._taken:
-            number += 1
-            found = f"{name}.{number}"
-        self._taken.add(found)
-        return found
-
-    def _replace(self, node: ir.Node, by: ir.Node) -> None:
-        """Puts a node with one output in the place of another, under its name and its output's."""
-        output, replacement = node.outputs[0], by.outputs[0]
-        by.name, replacement.name, replacement.type = node.name, output.name, output.type
-        output.name = None
-        output.replace_all_uses_with(replacement, replace_graph_outputs=True)
-        self._graph.remove(node, safe=True)
+        if place not in self._written:
+            self._written[place] = self._into.constant(f"places.{place}", np.array([place], np.int64))
+        return self._written[place]
 
 
 _HELD: Final[Mapping[str, Callable[[_Untangling, ir.Node], Elements | None]]] = {
