@@ -1,4 +1,4 @@
-"""Sequences: what the file tells of them becomes tensors, under the names of the file; the rest runs as it is."""
+"""Sequences and optional values: what the file tells becomes tensors, under its names; the rest runs as it is."""
 
 from __future__ import annotations
 
@@ -102,6 +102,36 @@ def test_what_the_file_tells_becomes_tensors(what: str) -> None:
     assert {n.op_type for n in model.graph.nodes} <= {n.op_type for n in model.runtime.graph}
 
 
+OPTIONAL = {
+    "a tensor": network("o = Optional(x) y = OptionalGetElement(o)"),
+    "handed on": network("o = Optional(x) p = Identity(o) y = OptionalGetElement(p)"),
+    "what is there anyway": network("y = OptionalGetElement(x)", opset=18),
+    "a sequence": network(
+        "s = SplitToSequence<axis=1>(x, k) o = Optional(s) t = OptionalGetElement(o) y = SequenceAt(t, p)", k=3, p=-1
+    ),
+    "whether there is one": network(
+        """o = Optional(x) h = OptionalHasElement(o) y = If (h) <
+            then_branch = t () => (float[1,7,6] v) { e = OptionalGetElement(o) v = Tanh(e) },
+            else_branch = e () => (float[1,7,6] w) { w = Neg(x) }
+        >"""
+    ),
+    "that there is none": network(
+        """h = OptionalHasElement() y = If (h) <
+            then_branch = t () => (float[1,7,6] v) { v = Tanh(x) },
+            else_branch = e () => (float[1,7,6] w) { w = Neg(x) }
+        >""",
+        opset=18,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OPTIONAL)
+def test_optional_values_that_the_file_tells_are_the_values(what: str) -> None:
+    model = same(OPTIONAL[what])
+    assert not any("Optional" in n.op_type or n.op_type == "If" for n in model.graph.nodes)
+    assert not sequences(model)
+
+
 OPEN_EXTENTS = {
     "from the front": network("s = SplitToSequence<axis=1>(x, k) y = SequenceAt(s, p)", x=OPEN, k=3, p=1),
     "the last, smaller piece": network("s = SplitToSequence<axis=1>(x, k) y = SequenceAt(s, p)", x=OPEN, k=3, p=2),
@@ -150,7 +180,14 @@ UNKNOWN = {
         > y = ConcatFromSequence<axis=0>(s)""",
         trips=3,
     ),
-    "what an optional value holds": network("o = Optional(x) y = OptionalGetElement(o)"),
+    "what an optional value holds": network(
+        """l = Size(x) c = Equal(l, seven) o = If (c) <
+            then_branch = t () => (optional(float[1,7,6]) v) { r = Relu(x) v = Optional(r) },
+            else_branch = e () => (optional(float[1,7,6]) w) { w = Optional(x) }
+        > y = OptionalGetElement(o)""",
+        x=OPEN,
+        seven=7,
+    ),
 }
 
 

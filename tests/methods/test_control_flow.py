@@ -72,7 +72,18 @@ INSIDES = {
         z = ConcatFromSequence <axis = 1> (s)
     """,
     "OptionalGetElement": """
-        o = Optional (r)
+        trips = Constant <value = int64 {2}> ()
+        go = Constant <value = bool {1}> ()
+        begun = Optional (r)
+        o = Loop <
+            body = b (int64 i, bool g, optional(float[n,4,8,8]) before) => (bool h, optional(float[n,4,8,8]) after) {
+                h = Identity (g)
+                e = OptionalGetElement (before)
+                q = Conv <pads = [1, 1, 1, 1]> (e, v)
+                t = Tanh (q)
+                after = Optional (t)
+            }
+        > (trips, go, begun)
         z = OptionalGetElement (o)
     """,
 }

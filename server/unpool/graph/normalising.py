@@ -20,6 +20,7 @@ from unpool.graph.passes.folding import fold_shape_computations
 from unpool.graph.passes.gates import mark_gates
 from unpool.graph.passes.inlining import inline_functions
 from unpool.graph.passes.loops import agree_on_conditions
+from unpool.graph.passes.optionals import settle_optionals
 from unpool.graph.passes.parts import slice_planes
 from unpool.graph.passes.sequences import untangle_sequences
 from unpool.graph.passes.shapes import infer_shapes, name_input_dims
@@ -92,7 +93,7 @@ def normalise(model: ir.Model) -> Graph:
             folded = fold_shape_computations(model)
             if branched := inline_known_branches(model):
                 lift_constants(model)
-            untangled = untangle_sequences(model)
+            untangled = settle_optionals(model) | untangle_sequences(model)
             straightened = straighten_views(model)
         if not (folded or branched or untangled or straightened):
             break
