@@ -26,7 +26,7 @@ def settle_optionals(model: ir.Model) -> bool:
     if not any(is_standard(n) and n.op_type in _READERS for n in graph):
         return False
     into = Insertion(graph)
-    held: dict[ir.Value, ir.Value | None] = {}
+    held: dict[ir.Value | None, ir.Value | None] = {}
     changed = False
     for node in list(graph):
         if not is_standard(node) or not node.outputs:
