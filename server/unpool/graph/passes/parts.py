@@ -48,7 +48,7 @@ def _axis(node: Node) -> int:
 
 def _lengths(graph: Graph, node: Node) -> list[int] | None:
     """How long the parts of a plane are; ``None`` for any other node, and where only a run tells."""
-    if node.op_type != "Split" or node.domain:
+    if node.op_type != "Split" or node.domain or not any(node.outputs):
         return None
     value, axis = graph.values.get(node.inputs[0]), _axis(node)
     if value is None or value.shape is None or not -len(value.axes) <= axis < len(value.axes):
