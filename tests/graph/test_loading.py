@@ -169,9 +169,17 @@ REFUSED = {
     "no input": (text_model("g () => (float[2] y) { y = Relu(k) }", {"k": np.ones(2, np.float32)}), "no inputs"),
     "no output": (text_model("g (float[1,2] x) => () { y = Relu(x) }"), "no outputs"),
     "a missing tensor": (text_model("g (float[1,2] x) => (float[1,2] y) { y = Add(x, ghost) }"), "ghost"),
-    "sequences": (
-        text_model("g (float[4,2] x) => (float[4,2] y) { s = SplitToSequence(x) y = ConcatFromSequence<axis=0>(s) }"),
-        "SplitToSequence",
+    "a sequence to be fed": (
+        text_model("g (seq(float[a,2]) s) => (float[] y) { y = ConcatFromSequence<axis=0>(s) }"),
+        "input 's' is no tensor but Sequence",
+    ),
+    "nothing but a sequence given": (
+        text_model("g (float[4,2] x) => (seq(float[a,2]) s) { s = SplitToSequence(x) }"),
+        "no output is a tensor of numbers",
+    ),
+    "a sequence given as if it were something else": (
+        text_model("g (float[4,2] x) => (s) { s = SplitToSequence(x) }"),
+        "output 's' is no tensor but Sequence",
     ),
     "training mode": (
         text_model(

@@ -75,6 +75,19 @@ def _written() -> list[onnx.ModelProto]:
                     else_branch = b () => (float[N, 3, 16, 16] q) { q = Sigmoid(x) }
                 >
             }""",
+            """<ir_version: 8, opset_import: ["" : 17]>
+            sequences (float[N, 4, 8, 8] x, int64 place) => (float[N, 4, M, 8] y, seq(float[N, 4, K, 8]) s) {
+                k = Constant<value = int64 {3}>()
+                p = Constant<value = int64 {-1}>()
+                s = SplitToSequence<axis = 2>(x, k)
+                a = SequenceAt(s, p)
+                e = SequenceEmpty()
+                t = SequenceInsert(e, a)
+                b = SequenceAt(s, place)
+                u = SequenceInsert(t, b)
+                v = SequenceErase(u, p)
+                y = ConcatFromSequence<axis = 2>(v)
+            }""",
             """<ir_version: 8, opset_import: ["" : 17, "own" : 1]>
             functions (float[N, 3, 16, 16] x) => (float[N, 3, 8, 8] y) {
                 a = own.Twice(x)

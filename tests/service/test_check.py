@@ -93,6 +93,34 @@ def test_check_sorts_nodes_by_what_a_policy_does_there(tmp_path: Path) -> None:
     assert "depend on the input through those products alone" in text
 
 
+def test_check_tells_at_which_sequence_a_signal_stops(tmp_path: Path) -> None:
+    """The place in it is computed, so that only a run tells which of two maps goes on."""
+    model = text_model(
+        """g (float[1, 4, 6, 6] x) => (float[1, 4, 6, 6] y, seq(float[1, 4, 6, 6]) s) {
+            r = Relu(x)
+            t = Sigmoid(r)
+            s = SequenceConstruct(r, t)
+            m = ReduceMax<keepdims = 0>(x)
+            w = Constant<value = float {1.0}>()
+            more = Greater(m, w)
+            place = Cast<to = 7>(more)
+            one = SequenceAt(s, place)
+            y = Relu(one)
+        }"""
+    )
+    (tmp_path / "m.onnx").write_bytes(model)
+    done = check(str(tmp_path / "m.onnx"))
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in (
+        "admitted: m.onnx",
+        "output 's' holds a list, a map or text, and is not offered",
+        "stopped by: 1 ai.onnx.SequenceAt-17 [SequenceAt_",
+        "parity: torch agrees with ONNX Runtime",
+        "no forward in torch, taken from ONNX Runtime: SequenceAt_",
+    ):
+        assert words in done.stdout, done.stdout
+
+
 def test_check_says_that_a_deconvnet_picture_without_switches_is_always_the_same(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(text_model("g (float[N, 4, 6, 6] x) => (float[N, 4, 6, 6] y) { y = Relu(x) }"))
     assert "the deconvnet picture will be the same for every input" in check(str(tmp_path / "m.onnx")).stdout

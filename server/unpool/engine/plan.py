@@ -9,7 +9,7 @@ from unpool.engine.hoisting import rectified_before_unpooling
 from unpool.engine.policies import Policy, rule_of
 from unpool.engine.step import Step
 from unpool.graph.errors import PreconditionError
-from unpool.graph.model import Graph, Node
+from unpool.graph.model import FROM_CONTAINERS, Graph, Node
 from unpool.ops.quantization import quantised
 
 
@@ -80,12 +80,13 @@ _INSIDE = frozenset({"If", "Loop", "Scan"})
 
 def _unknown(node: Node, behind: Sequence[str]) -> str:
     """Why a node has no rule, and what can be asked for nevertheless."""
-    inside = node.domain in ("", "ai.onnx") and node.op_type in _INSIDE
-    why = (
-        "which nodes it runs, or how often, is decided while the model runs"
-        if inside
-        else f"no derivative of {node.kind} is known"
-    )
+    standard = node.domain in ("", "ai.onnx")
+    if standard and node.op_type in _INSIDE:
+        why = "which nodes it runs, or how often, is decided while the model runs"
+    elif standard and node.op_type in FROM_CONTAINERS:
+        why = "what the sequence or optional value that it reads holds is decided while the model runs"
+    else:
+        why = f"no derivative of {node.kind} is known"
     end = f", or end the signal behind it with 'to': {' or '.join(map(repr, behind))}" if behind else ""
     return f"{why}; ask for a layer that does not go through it{end}"
 

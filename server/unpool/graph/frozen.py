@@ -9,6 +9,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from unpool.graph.attributes import attributes_of, has_subgraphs
+from unpool.graph.containers import is_container
 from unpool.graph.evaluation import EVALUABLE
 from unpool.graph.model import Axis, BatchSupport, Constant, Graph, Node, Value
 from unpool.graph.passes.shapes import dims_of
@@ -21,7 +22,9 @@ _COMPUTED_ELEMENTS = 1 << 30
 def freeze(model: ir.Model, labels: Mapping[ir.Value, tuple[Axis, ...]], batch: BatchSupport) -> Graph:
     """Builds the frozen view of a normalised model.
 
-    Nodes whose outputs are fixed leave the graph; their values become constants, made when first asked for.
+    Nodes whose outputs are fixed leave the graph; their values become constants, made when first asked for. Sequences
+    and optional values leave it as well, with the nodes that make nothing else: what reads one reads all tensors that
+    it was made from, behind its own inputs, and no room above meets a value that is no tensor.
 
     Args:
         model: normalised: inlined, constants lifted, shapes inferred.
@@ -39,22 +42,29 @@ def freeze(model: ir.Model, labels: Mapping[ir.Value, tuple[Axis, ...]], batch: 
     values = {v.name: _value(v, labels) for v in model.graph.inputs if v.name}
     names: set[str] = {n.name for n in model.graph if n.name}
     taken: set[str] = set()
+    contained: dict[str, tuple[str, ...]] = {}
     for index, node in enumerate(model.graph):
         computed = _computed(node, constants)
         if computed and not any(o in outputs for o in computed):
             constants.update(computed)
             continue
+        inputs = _tensors_read(node, contained)
+        containers = [o.name for o in node.outputs if o.name and is_container(o)]
+        contained.update(dict.fromkeys(containers, tuple(i for i in inputs if i)))
+        tensors = tuple("" if o.name in contained else o.name or "" for o in node.outputs)
+        if containers and not any(tensors):
+            continue
         name = _unique(node, index, names, taken)
         domain = "" if node.domain == "ai.onnx" else node.domain
-        values.update({o.name: _value(o, labels) for o in node.outputs if o.name})
+        values.update({o.name: _value(o, labels) for o in node.outputs if o.name and o.name in tensors})
         nodes.append(
             Node(
                 name=name,
                 domain=domain,
                 op_type=node.op_type,
                 version=opsets.get(domain, 1),
-                inputs=(*((v.name or "") if v is not None else "" for v in node.inputs), *_captured(node)),
-                outputs=tuple(o.name or "" for o in node.outputs),
+                inputs=inputs,
+                outputs=tensors,
                 attributes=attributes_of(node),
             )
         )
@@ -111,6 +121,16 @@ def _computed(node: ir.Node, constants: Mapping[str, Constant]) -> dict[str, Con
             return {}
         found[output.name] = Computed(node.op_type, attributes, inputs, index, shape, _dtype(output.dtype))
     return found
+
+
+def _tensors_read(node: ir.Node, contained: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """A node's inputs, empty where a container stands; behind them what its subgraphs and containers read."""
+    named = [(v.name or "") if v is not None else "" for v in node.inputs]
+    captured = _captured(node)
+    own = ["" if name in contained else name for name in named]
+    behind = [i for name in (*named, *captured) for i in contained.get(name, ())]
+    behind += [name for name in captured if name not in contained]
+    return (*own, *(name for name in dict.fromkeys(behind) if name not in own))
 
 
 def _captured(node: ir.Node) -> tuple[str, ...]:

@@ -141,7 +141,11 @@ class BatchSupport(enum.Enum):
 
 
 MEASURES = frozenset({"Shape", "Size"})
-_UNCERTAIN = frozenset(
+FROM_CONTAINERS = frozenset(
+    {"ConcatFromSequence", "OptionalGetElement", "OptionalHasElement", "SequenceAt", "SequenceLength"}
+)
+"""Operators that make tensors of what a sequence or an optional value holds, which any node may have put there."""
+_UNCERTAIN = FROM_CONTAINERS | frozenset(
     {
         "If",
         "Loop",
@@ -155,7 +159,9 @@ _UNCERTAIN = frozenset(
     }
 )
 """Operators that tell more than their inputs do: bodies read what lies around them, and chance reads nothing."""
-_COUNTING = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress", "If", "Loop", "ImageDecoder"})
+_COUNTING = FROM_CONTAINERS | frozenset(
+    {"NonZero", "NonMaxSuppression", "Unique", "Compress", "If", "Loop", "ImageDecoder"}
+)
 """Operators whose results are as long as what they find."""
 _EXTENTS_GIVEN: Mapping[str, tuple[int, ...]] = {
     "AffineGrid": (1,),
@@ -176,7 +182,6 @@ _EXTENTS_GIVEN: Mapping[str, tuple[int, ...]] = {
     "STFT": (1, 3),
     "Slice": (1, 2, 3, 4),
     "Split": (1,),
-    "SplitToSequence": (1,),
     "Tile": (1,),
     "TopK": (1,),
     "Upsample": (1,),

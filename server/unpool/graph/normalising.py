@@ -20,10 +20,13 @@ from unpool.graph.passes.folding import fold_shape_computations
 from unpool.graph.passes.gates import mark_gates
 from unpool.graph.passes.inlining import inline_functions
 from unpool.graph.passes.loops import agree_on_conditions
+from unpool.graph.passes.optionals import settle_optionals
+from unpool.graph.passes.parts import slice_planes
+from unpool.graph.passes.sequences import untangle_sequences
 from unpool.graph.passes.shapes import infer_shapes, name_input_dims
 from unpool.graph.passes.strided import straighten_views
 from unpool.graph.stages import stage
-from unpool.graph.validation import check_model
+from unpool.graph.validation import check_model, check_outputs
 
 # Each round of folding can reveal shapes that let another one happen; real graphs need one or two.
 _ROUNDS = 4
@@ -83,14 +86,16 @@ def normalise(model: ir.Model) -> Graph:
     with stage("inferring shapes"):
         name_input_dims(model)
         infer_shapes(model, forget=True)
+    check_outputs(model)
     rounds = 0
     while rounds < _ROUNDS:
         with stage("computing what is fixed in the model"):
             folded = fold_shape_computations(model)
             if branched := inline_known_branches(model):
                 lift_constants(model)
+            untangled = settle_optionals(model) | untangle_sequences(model)
             straightened = straighten_views(model)
-        if not (folded or branched or straightened):
+        if not (folded or branched or untangled or straightened):
             break
         rounds += not branched  # a branch may lie within another, to any depth, and each is taken once
         with stage("inferring shapes"):
@@ -101,7 +106,7 @@ def normalise(model: ir.Model) -> Graph:
         batch, labels = free_batch(model, labels)
     with stage("recognising activations"):
         remove_unused_initializers(model)
-        return mark_gates(recognise_activations(freeze(model, labels, batch)))
+        return mark_gates(recognise_activations(slice_planes(freeze(model, labels, batch))))
 
 
 def _sort(graph: ir.Graph) -> None:

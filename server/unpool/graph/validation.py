@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from unpool.graph.attributes import attributes_of
+from unpool.graph.containers import is_container
 from unpool.graph.errors import ModelError
 from unpool.graph.stages import described
 
@@ -16,7 +17,6 @@ DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator domains that ONNX Runtime's own build serves."""
 _OF_THE_RUNTIME = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
 """Operators that ONNX Runtime keeps in the standard's domain at any opset, and that its own optimiser writes."""
-_CONTAINERS = ("Sequence", "Optional")
 
 
 def check_model(model: ir.Model) -> None:
@@ -51,6 +51,20 @@ def check_model(model: ir.Model) -> None:
     _check_wiring(graph, ())
 
 
+def check_outputs(model: ir.Model) -> None:
+    """Refuses an output of which only inference tells that it is no tensor.
+
+    Args:
+        model: shapes inferred.
+
+    Raises:
+        ModelError: names the output.
+    """
+    for value in model.graph.outputs:
+        if is_container(value):
+            raise ModelError(f"output '{value.name}' is no tensor but {value.type}; only tensors are served")
+
+
 def _fed(graph: ir.Graph) -> set[ir.Value]:
     """What is computed from an input, in a graph of any order."""
     fed: set[ir.Value] = set()
@@ -74,10 +88,6 @@ def _check_node(node: ir.Node, version: int, fed: Set[ir.Value]) -> None:
     standard = node.domain in ("", "ai.onnx") and node.op_type not in _OF_THE_RUNTIME
     if standard and not onnx.defs.has(node.op_type, max_inclusive_version=version):
         raise ModelError(f"{described(node)}: opset {version} of ai.onnx has no such operator", node=name)
-    if any(word in node.op_type for word in _CONTAINERS) or any(
-        isinstance(o.type, ir.SequenceType | ir.OptionalType) for o in node.outputs
-    ):
-        raise ModelError(f"{described(node)} handles sequences or optional values; only tensors are served", node=name)
     training = attributes_of(node).get("training_mode", 0) if node.op_type == "BatchNormalization" else 0
     # Weights may be standardised by it; there it says the same in training and in inference.
     training = training if node.inputs and node.inputs[0] in fed else 0

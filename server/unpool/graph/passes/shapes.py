@@ -7,6 +7,7 @@ import onnx
 import onnx.numpy_helper
 import onnx_ir as ir
 
+from unpool.graph.containers import is_container
 from unpool.graph.model import Dim
 from unpool.graph.passes.foreign_shapes import as_standard
 
@@ -49,7 +50,8 @@ def infer_shapes(model: ir.Model, *, forget: bool) -> None:
     Requires: functions inlined; input extents named.
     Call: in place. ``forget`` drops what the file or an earlier inference said of intermediate values and outputs,
         and takes it up again only for values that inference leaves without a rank.
-    Ensures: every value that onnx can infer carries its shape. Weights are neither read nor copied.
+    Ensures: every value that onnx can infer carries its shape, and every sequence and optional value its type and no
+        shape. Weights are neither read nor copied.
     """
     graph = model.graph
     own = set(graph.inputs) | set(graph.initializers.values())
@@ -62,6 +64,11 @@ def infer_shapes(model: ir.Model, *, forget: bool) -> None:
     found = {info.name: info for info in (*inferred.graph.value_info, *inferred.graph.output)}
     for value in values:
         info = found.get(value.name or "")
+        if info is not None and info.type.WhichOneof("value") in ("sequence_type", "optional_type"):
+            value.type = ir.serde.deserialize_type_proto_for_type(info.type)
+        if is_container(value):  # what its elements have in common is not its own
+            value.shape = None
+            continue
         if info is not None and info.type.HasField("tensor_type"):
             kind = info.type.tensor_type
             if kind.elem_type and value.dtype is None:
