@@ -13,6 +13,8 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from tests.graph.builders import text_model
+from tests.methods.small import asked, engine_of, pictured
 from tests.oracles.crossing import BoxCrossing
 from torch import Tensor
 from torch.nn import functional
@@ -20,6 +22,7 @@ from torch.nn import functional
 from unpool.engine import Boxes, Engine, Feeds, Policy, Signal
 from unpool.graph import OTHER, load
 from unpool.graph.model import Attribute, Node
+from unpool.methods import ProjectionRequest, Start
 from unpool.ops import Operand, backward, run
 
 RNG = np.random.default_rng(0)
@@ -340,3 +343,29 @@ def test_forward_of_a_quantised_model_is_the_runtimes(name: str, models: Mapping
     expected = session.run(None, {"x": PICTURE})[0]
     # A sum that falls between two numbers may be rounded either way, and is not more than two steps of the last scale.
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_a_signal_comes_back_through_every_part_of_a_quantised_tensor() -> None:
+    """As the cross stage blocks of detectors take their channels apart."""
+    data = text_model(
+        """g (float[1, 6, 4, 4] x) => (float[1, 3, 4, 4] y) {
+            c = Conv (x, same)
+            q = QuantizeLinear (c, scale, zero)
+            first, second, last = Split <axis = 1> (q, lengths)
+            y = DequantizeLinear (second, scale, zero)
+        }""",
+        {
+            "scale": np.array(0.02, np.float32),
+            "zero": np.array(128, np.uint8),
+            "lengths": np.array([1, 3, 2]),
+            "same": np.eye(6, dtype=np.float32)[..., None, None],
+        },
+        opset=13,
+    )
+    picture = RNG.uniform(-1, 1, (1, 6, 4, 4)).astype(np.float32)
+    for policy in Policy:
+        request = ProjectionRequest("y", channels=(2,), policy=policy, start=Start.ONE)
+        header, (found,) = asked(engine_of(data), Feeds({"x": picture}, "x"), request)
+        expected = np.zeros_like(picture[0])
+        expected[(3, *found.position)] = 1
+        np.testing.assert_allclose(pictured(found, header), expected, rtol=1e-6)

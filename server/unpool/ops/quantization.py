@@ -203,7 +203,7 @@ def quantised(node: Node, output: int, dtype: str, *, reads_one: bool) -> bool:
         dtype: its type.
         reads_one: whether the node reads a tensor that stands for real numbers.
     """
-    if output or dtype not in _CARRIERS or not reads_one:
+    if (output and node.op_type != "Split") or dtype not in _CARRIERS or not reads_one:
         return False
     made = node.op_type in _MAKERS or (node.domain == "com.microsoft" and node.op_type.startswith("QLinear"))
     return made or node.op_type in _HANDLERS
