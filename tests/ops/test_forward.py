@@ -30,6 +30,14 @@ def _resized(scales: list[float] | None = None, sizes: list[int] | None = None, 
     return _old("Resize", 11, X, np.array([], np.float32), *amounts, **attributes)
 
 
+def _cropped(sizes: list[int], mode: str) -> OldCase:
+    """To a region of the plane; an axis that keeps its extent is not cropped by ONNX Runtime."""
+    region = np.array([0, 0, 0.2, 0.1, 1, 1, 0.7, 0.6], np.float32)
+    amounts = [np.array([], np.float32), np.array(sizes, I64)]
+    how = {"mode": mode, "coordinate_transformation_mode": "tf_crop_and_resize"}
+    return _old("Resize", 11, X, region, *amounts, **how)
+
+
 ROIS = np.array([[0, 1.0, 0.5, 7.0, 9.0], [1, 0.0, 2.0, 4.0, 6.0]], np.float32)
 SEQUENCE = np.random.default_rng(3).normal(size=(5, 2, 3)).astype(np.float32)
 LENGTHS = np.array([5, 3], np.int32)
@@ -106,6 +114,9 @@ OLD = [
     _resized(scales=[1, 1, 0.6, 2], mode="linear", coordinate_transformation_mode="align_corners"),
     _resized(scales=[1, 1, 2, 2], mode="cubic"),
     _resized(sizes=[2, 4, 9, 3], mode="linear", coordinate_transformation_mode="pytorch_half_pixel"),
+    _cropped([2, 4, 9, 5], "linear"),
+    _cropped([2, 4, 6, 5], "nearest"),
+    _cropped([2, 4, 4, 3], "cubic"),
 ]
 
 

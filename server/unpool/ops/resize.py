@@ -212,8 +212,7 @@ def _matrices(node: Node, extents: Sequence[int], constants: Values) -> dict[int
     if sampling.transformation == "tf_crop_and_resize" and given and given[0]:
         named = [int(a) % len(extents) for a in axes] if isinstance(axes, tuple) and axes else list(range(len(extents)))
         regions = {axis: (given[0][i], given[0][len(named) + i]) for i, axis in enumerate(named)}
-        # An axis whose extent stays may still be cropped.
-        targets = {axis: (extents[axis], 1.0) for axis, region in regions.items() if region != (0.0, 1.0)} | targets
+        # An axis whose extent stays is not in targets: it is not cropped, as ONNX Runtime has it.
     return {
         axis: weights(n, extents[axis], scale, replace(sampling, region=regions.get(axis, (0.0, 1.0))))
         for axis, (n, scale) in targets.items()
