@@ -12,7 +12,7 @@ from unpool.graph.model import AxisKind, Node
 from unpool.ops.base import AxisWindows, Crossing, Operand, Rule, Signals, WindowOf, operator, pointwise, whole
 
 
-def _without(axes: Callable[[Node, int], Sequence[int]]) -> WindowOf:
+def window_without(axes: Callable[[Node, int], Sequence[int]]) -> WindowOf:
     """Pointwise but along the axes that the operator mixes."""
 
     def window(
@@ -36,12 +36,12 @@ def _axis(node: Node, rank: int, default: int) -> int:
 
 def single_axis_window(default: int) -> WindowOf:
     """Window of an operator that mixes the axis that its attribute ``axis`` names."""
-    return _without(lambda node, rank: (_axis(node, rank, default),))
+    return window_without(lambda node, rank: (_axis(node, rank, default),))
 
 
 def flattened_axes_window(default: int) -> WindowOf:
     """Window of an operator that mixes all axes from its attribute ``axis`` on."""
-    return _without(lambda node, rank: range(_axis(node, rank, default), rank))
+    return window_without(lambda node, rank: range(_axis(node, rank, default), rank))
 
 
 def _along_channels(weight: Tensor, rank: int) -> Tensor:
