@@ -34,5 +34,12 @@ def rms_normalization(x: Tensor, scale: Tensor | None = None, *, axes: tuple[int
     return _scaled(x * torch.rsqrt(x.square().mean(axes, keepdim=True) + epsilon), scale)
 
 
+@operator("L2Normalization", 1, domain=HOUSE, window=_OFF_ITS_AXES)
+def l2_normalization(x: Tensor, *, axes: tuple[int, ...], epsilon: float, offset: float) -> Tensor:
+    """The given axes over ``offset`` and their 2-norm, or ``epsilon`` where that is larger."""
+    norm: Tensor = torch.linalg.vector_norm(x, 2, axes, keepdim=True)
+    return x / (norm.clamp_min(epsilon) + offset)
+
+
 def _scaled(x: Tensor, scale: Tensor | None) -> Tensor:
     return x if scale is None else x * scale

@@ -8,11 +8,13 @@ from types import MappingProxyType
 from typing import Final
 
 from unpool.graph.model import Attribute, Graph, Node
+from unpool.graph.passes.choices import match_exponential, match_softplus
 from unpool.graph.passes.group_norm import match_group_norm
-from unpool.graph.passes.leaky import match_choice, match_exponential, match_maximum, match_parts
+from unpool.graph.passes.leaky import match_choice, match_maximum, match_parts
 from unpool.graph.passes.norms import match_norm
 from unpool.graph.passes.response_norm import match_response_norm
 from unpool.graph.passes.softmax import match_log_softmax, match_softmax
+from unpool.graph.passes.unit_norm import match_unit_norm
 from unpool.graph.patterns import (
     Match,
     Trace,
@@ -35,9 +37,10 @@ def recognise_activations(graph: Graph) -> Graph:
     Requires: a frozen graph.
     Call: pure; what ONNX Runtime executes is not touched.
     Ensures: hard-swish, hard-sigmoid, SiLU, Mish, GELU (both forms), sigmoid, softplus, softsign, ELU, leaky
-        rectifiers, softmax and its logarithm, layer, group, root mean square and local response normalisation are
-        single nodes, named after the last node of their pieces; a node's version is at least the one that introduced
-        its operator. Pieces that somebody else reads, or that are outputs, are left as they are.
+        rectifiers, softmax and its logarithm, layer, group, root mean square and local response normalisation and
+        vectors of length 1 are single nodes, named after the last node of their pieces; a node's version is at least
+        the one that introduced its operator, and norms that no standard has are of the house's domain. Pieces that
+        somebody else reads, or that are outputs, are left as they are.
     """
     return recognise(recognise(graph, _MATCHERS), _GROUPS)
 
@@ -211,8 +214,17 @@ def _softsign(graph: Graph, node: Node) -> Match | None:
 
 
 _MATCHERS: Final[Mapping[str, tuple[Matcher, ...]]] = {
-    "Mul": (_gated, _hard_sigmoid, match_norm),
-    "Div": (_gated, _quotient, _hard_sigmoid, match_response_norm, match_norm, match_softmax, _softsign),
+    "Mul": (_gated, _hard_sigmoid, match_norm, match_unit_norm),
+    "Div": (
+        _gated,
+        _quotient,
+        _hard_sigmoid,
+        match_response_norm,
+        match_norm,
+        match_unit_norm,
+        match_softmax,
+        _softsign,
+    ),
     "Reciprocal": (_quotient,),
     "Log": (_logarithm,),
     "Clip": (_hard_sigmoid,),
@@ -220,6 +232,6 @@ _MATCHERS: Final[Mapping[str, tuple[Matcher, ...]]] = {
     "Max": (_hard_sigmoid, match_maximum),
     "Add": (match_norm, match_parts),
     "Sub": (match_parts, match_norm, match_log_softmax),
-    "Where": (match_choice, match_exponential),
+    "Where": (match_choice, match_exponential, match_softplus),
 }
 _GROUPS: Final[Mapping[str, tuple[Matcher, ...]]] = dict.fromkeys(("Add", "Mul", "Reshape"), (match_group_norm,))

@@ -1,16 +1,14 @@
-"""Leaky rectifiers and ELU written out: a maximum, a choice, or the sum of a positive and a negative part."""
+"""Leaky rectifiers written out: a maximum, a choice, or the sum of a positive and a negative part."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Final
 
 from unpool.graph.model import Graph, Node
-from unpool.graph.patterns import Match, Trace, affine, clipped_by, near
+from unpool.graph.passes.choices import choice
+from unpool.graph.patterns import Match, Trace, affine, clipped_by
 from unpool.graph.rectifiers import scalar
 from unpool.graph.weights import Computed
-
-_ABOVE: Final = {"Greater": True, "GreaterOrEqual": True, "Less": False, "LessOrEqual": False}
 
 
 def match_maximum(graph: Graph, node: Node) -> Match | None:
@@ -33,43 +31,14 @@ def match_maximum(graph: Graph, node: Node) -> Match | None:
 def match_choice(graph: Graph, node: Node) -> Match | None:
     """Where(x > 0, x, a x), or the other way round with <; with 0 in the place of a x it is a plain rectifier."""
     trace = Trace(graph)
-    found = _choice(trace, node)
-    if found is None:
+    found = choice(trace, node)
+    if found is None or found[2] != 0.0:
         return None
-    x, lower = found
+    x, lower, _ = found
     if scalar(graph, lower) == 0.0 and "float" in graph.values[x].dtype:
         return Match("Relu", (x,), MappingProxyType({}), (node, *trace.nodes))
     source, number, slope = _scaled(trace, lower, x)
     return _leaky(trace, node, x, number, slope) if source == x and lower != x else None
-
-
-def match_exponential(graph: Graph, node: Node) -> Match | None:
-    """Where(x > 0, x, a (exp(x) - 1)), which is ELU, or the other way round with <."""
-    trace = Trace(graph)
-    found = _choice(trace, node)
-    if found is None:
-        return None
-    x, lower = found
-    source, scale, shift = affine(trace, lower, x)
-    if trace.peek(source) != "Exp" or scale <= 0 or not near(shift, -scale):
-        return None
-    inner = trace.inside(source)
-    if inner is None or inner.inputs[0] != x:
-        return None
-    nodes = tuple(dict.fromkeys([node, *trace.nodes]))
-    return Match("Elu", (x,), MappingProxyType({"alpha": scale}), nodes)
-
-
-def _choice(trace: Trace, node: Node) -> tuple[str, str] | None:
-    """(x, what stands in its place where it is not positive) of a Where."""
-    graph = trace.graph
-    condition = trace.inside(node.inputs[0])
-    above = _ABOVE.get(condition.op_type) if condition is not None else None
-    if condition is None or above is None or scalar(graph, condition.inputs[1]) != 0.0:
-        return None
-    x = condition.inputs[0]
-    upper, lower = (node.inputs[1], node.inputs[2]) if above else (node.inputs[2], node.inputs[1])
-    return (x, lower) if upper == x and x in graph.values else None
 
 
 def match_parts(graph: Graph, node: Node) -> Match | None:
