@@ -73,7 +73,7 @@ def backward_of(operator: Operator) -> str:
         return "none: no real numbers leave it"
     if backward_is_straight(operator):
         return "straight through"
-    if rule is None:
+    if rule is None or not rule.exact:
         return "vector-Jacobian product"
     return "adjoint from the forward" if type(rule.apply).__name__ == "_AtZero" else "adjoint by hand"
 

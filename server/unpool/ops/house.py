@@ -8,6 +8,7 @@ from torch import Tensor
 from unpool.graph.model import HOUSE, Node
 from unpool.ops.base import operator
 from unpool.ops.normalization import window_without
+from unpool.ops.standardising import Average, over, standardising
 
 
 def _axes(node: Node, rank: int) -> tuple[int, ...]:
@@ -18,7 +19,15 @@ def _axes(node: Node, rank: int) -> tuple[int, ...]:
 _OFF_ITS_AXES = window_without(_axes)
 
 
-@operator("LayerNormalization", 1, domain=HOUSE, window=_OFF_ITS_AXES)
+def _means(node: Node, rank: int) -> Average:
+    return over(_axes(node, rank))
+
+
+def _as_it_is(node: Node, scale: Tensor, rank: int) -> Tensor:
+    return scale
+
+
+@operator("LayerNormalization", 1, domain=HOUSE, window=_OFF_ITS_AXES, adjoint=standardising(_means, _as_it_is))
 def layer_normalization(
     x: Tensor, scale: Tensor | None = None, b: Tensor | None = None, *, axes: tuple[int, ...], epsilon: float
 ) -> Tensor:
@@ -28,7 +37,9 @@ def layer_normalization(
     return y if b is None else y + b
 
 
-@operator("RMSNormalization", 1, domain=HOUSE, window=_OFF_ITS_AXES)
+@operator(
+    "RMSNormalization", 1, domain=HOUSE, window=_OFF_ITS_AXES, adjoint=standardising(_means, _as_it_is, centred=False)
+)
 def rms_normalization(x: Tensor, scale: Tensor | None = None, *, axes: tuple[int, ...], epsilon: float) -> Tensor:
     """The given axes to root mean square 1, then scaled by what stretches to the shape of x."""
     return _scaled(x * torch.rsqrt(x.square().mean(axes, keepdim=True) + epsilon), scale)
