@@ -59,6 +59,31 @@ class RootMeanSquare(nn.Module):
         return self.weight * wide.to(x.dtype)
 
 
+class ChannelRoot(nn.Module):
+    """Root mean square over the channels of (N, C, H, W)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-6) * self.weight[:, None, None]
+
+
+class Moments(nn.Module):
+    """Layer norm as TensorFlow and Keras compute it, gain and bias drawn into one factor and one summand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(8)), nn.Parameter(torch.zeros(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean(-1, keepdim=True)
+        variance = (x * x).mean(-1, keepdim=True) - mean * mean
+        factor = torch.rsqrt(variance + 1e-3) * self.weight
+        return x * factor + (self.bias - mean * factor)
+
+
 class Function(nn.Module):
     """A function as a module."""
 
@@ -99,6 +124,8 @@ CASES = {
         lambda: nn.RMSNorm(8, 1e-6), "RMSNormalization", tokens=True, exporters=("dynamo",)
     ),
     "root mean square by hand": Case(RootMeanSquare, "RMSNormalization", tokens=True),
+    "root mean square of channels": Case(ChannelRoot, "unpool.RMSNormalization", local=True),
+    "layer by moments": Case(Moments, "LayerNormalization", tokens=True),
     "layer": Case(lambda: nn.LayerNorm(8), "LayerNormalization", tokens=True),
     "layer without weights": Case(
         lambda: Function(
