@@ -15,11 +15,13 @@ import pytest
 import torch
 from tests.engine.support import RELATIVE, arrived, close, one_hot, seed, units_at, whole
 from tests.exporters.support import Exported
+from tests.methods.small import occluded
 from torch import Tensor, nn
 from torch.nn import functional
 
 from unpool.engine import Policy
 from unpool.graph import Graph, normalising
+from unpool.methods import Mode, OcclusionRequest, Target
 
 SAME = 1e-6
 
@@ -277,6 +279,18 @@ def test_what_mixes_no_places_is_crossed_on_boxes(name: str, exporter: str, opse
     start = seed(engine, feeds, "y", [(0, 8, 7)], [1.0])
     (piece,) = [p for p in engine.walk(route, capture, {"y": start}, np.zeros(1, np.int64)) if p is not None]
     assert piece.signals["x"].value.shape[2:] == (5, 5)
+
+
+@pytest.mark.parametrize("name", ["channels", "root mean square of channels", "length", "softmax"])
+def test_an_occlusion_stays_on_boxes_and_equals_brute_force(name: str) -> None:
+    found = subject(name, "torchscript", 17)
+    targets = (Target((0, 0, 0), (4, 16, 14), "y"), Target.element(1, 7, 9, output="y"))
+    scores = {}
+    for mode in (Mode.BOXES, Mode.BRUTE_FORCE):
+        request = OcclusionRequest((3,), (4,), targets=targets, mode=mode)
+        header, scores[mode], _ = occluded(found.engine, found.feeds, request)
+        assert (header.boxed > 0) == (mode is Mode.BOXES)
+    np.testing.assert_allclose(scores[Mode.BOXES], scores[Mode.BRUTE_FORCE], rtol=1e-5, atol=1e-4)
 
 
 def test_half_precision_between_casts_is_the_standards_own_norm() -> None:
