@@ -39,9 +39,10 @@ def match_norm(graph: Graph, node: Node) -> Match | None:
 
 def _as_match(trace: Trace, node: Node, norm: _Norm) -> Match | None:
     graph = trace.graph
-    shape = graph.values[norm.x].shape
-    if shape is None or not trace.sealed(node):
+    value = graph.values.get(norm.x)
+    if value is None or value.shape is None or not trace.sealed(node):
         return None
+    shape = value.shape
     weights = [graph.constants[name].shape for name in (norm.gain, norm.bias) if name]
     if any(len(w) > len(shape) for w in weights):
         return None
