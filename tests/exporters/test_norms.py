@@ -227,6 +227,12 @@ def test_a_norm_in_pieces_is_one_node_between_its_neighbours(name: str, exporter
     assert len(value.spatial_axes) == (0 if CASES[name].tokens else 2)
 
 
+def test_a_group_norm_in_pieces_bears_the_name_of_its_module() -> None:
+    layers = subject("group", "torchscript", 17).engine.model.layers
+    assert layers.find("norm").op_type == "Relu"
+    assert layers.find("norm:pre").op_type == "GroupNormalization"
+
+
 @pytest.mark.parametrize(("name", "exporter", "opset"), EXPORTED)
 def test_forward_and_gradient_are_those_of_the_source(name: str, exporter: str, opset: int) -> None:
     found = subject(name, exporter, opset)
