@@ -81,6 +81,7 @@ def _keras() -> onnx.ModelProto:
     h = layers.BatchNormalization(beta_initializer="random_normal", moving_mean_initializer="random_normal")(h)
     h = layers.MaxPooling2D()(h)
     h = layers.SeparableConv2D(12, 3, padding="same", strides=2, activation="relu")(h)
+    h = layers.GroupNormalization(4, beta_initializer="random_normal")(h)
     h = layers.Concatenate()([layers.LeakyReLU()(h), layers.Activation("swish")(h)])
     h = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(h))
     network = keras.Model(x, layers.Dense(5, activation="softmax")(h))
@@ -153,6 +154,14 @@ def test_forward_equals_onnx_runtime(exported: Exported) -> None:
 @pytest.mark.parametrize("policy", Policy, ids=lambda p: p.value)
 def test_every_layer_is_projected(exported: Exported, policy: Policy) -> None:
     exported.check_projections(policy)
+
+
+@pytest.mark.parametrize("name", ["keras", "jax2onnx"])
+def test_group_norm_of_channels_last_is_one_norm_between_two_reshapes(name: str) -> None:
+    graph = _exported(name).engine.model.graph
+    (norm,) = [n for n in graph.nodes if n.op_type == "LayerNormalization"]
+    assert norm.attributes["axes"] == (1, 2, 4)
+    assert "Sqrt" not in {n.op_type for n in graph.nodes}
 
 
 def _double(model: onnx.ModelProto) -> onnx.ModelProto:

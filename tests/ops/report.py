@@ -73,7 +73,7 @@ def backward_of(operator: Operator) -> str:
         return "none: no real numbers leave it"
     if backward_is_straight(operator):
         return "straight through"
-    if rule is None:
+    if rule is None or not rule.exact:
         return "vector-Jacobian product"
     return "adjoint from the forward" if type(rule.apply).__name__ == "_AtZero" else "adjoint by hand"
 
@@ -133,7 +133,8 @@ def render(tallies: Mapping[tuple[str, str], Tally], failures: Mapping[str, str]
         f" are known here; in {sum(backward)} of {len(backward)} that are one node of real numbers, the backward rule,"
         " for every input alone and for all together, is the derivative by"
         " differences in float64. An expanded case (a function written out) goes through the loader and the executor."
-        " Operators of com.microsoft, and older revisions by one call or a few, are held to ONNX Runtime instead.",
+        " Operators of com.microsoft, and older revisions by one call or a few, are held to ONNX Runtime instead; those"
+        " of the domain unpool are norms that files write out and that no operator of a standard computes.",
         "",
         "An operator off the signal's path needs no forward here: its value comes from ONNX Runtime. Every operator"
         " below is known at every opset from 7 on that has it, with all its attributes.",

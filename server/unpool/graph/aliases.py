@@ -17,6 +17,9 @@ _HEADS = frozenset(
         "Gemm",
         "MatMul",
         "BatchNormalization",
+        "GroupNormalization",
+        "LayerNormalization",
+        "RMSNormalization",
         "Add",
         "Sum",
         "Mul",
@@ -63,7 +66,7 @@ class _Block:
 def find_aliases(graph: Graph) -> Aliases:
     """Names every block after its nodes.
 
-    A block is a convolution, a matrix product, a batch norm or a sum with the bias, batch norm and activation that
+    A block is a convolution, a matrix product, a norm or a sum with the bias, batch norm and activation that
     alone follow it; every other node is a block of its own. The name is the shortest end of the node's name that no
     other block has, without the words that exporters add for the operator. A name that a tensor or a node already has
     is not given again.

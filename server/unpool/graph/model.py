@@ -38,6 +38,9 @@ class Axis:
         return f"spatial{self.index}" if self.kind is AxisKind.SPATIAL else self.kind.value
 
 
+HOUSE = "unpool"
+"""Domain of the operators that files write out and that no standard has."""
+
 BATCH = Axis(AxisKind.BATCH)
 CHANNEL = Axis(AxisKind.CHANNEL)
 OTHER = Axis(AxisKind.OTHER)

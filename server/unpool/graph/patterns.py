@@ -7,42 +7,82 @@ remembers which those are.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from unpool.graph.model import Attribute, Constant, Graph, Node
+from unpool.graph.model import HOUSE, Attribute, Constant, Graph, Node
 from unpool.graph.rectifiers import clip_bounds, scalar
 
 
 @dataclass
 class Trace:
-    """The nodes that a pattern is made of, so far."""
+    """The nodes that a pattern is made of, so far.
+
+    Attributes:
+        graph: what is read.
+        nodes: the pattern.
+        loose: a value may be read by any number of nodes while the pattern grows, and ``sealed`` tells at its end
+            whether all of them belong to it.
+    """
 
     graph: Graph
     nodes: list[Node] = field(default_factory=list)
+    loose: bool = False
 
     def inside(self, name: str, *, uses: int = 1) -> Node | None:
-        """The node that makes ``name``, if only ``uses`` nodes of the pattern read it; it joins the pattern."""
-        node = self.graph.producers.get(name)
-        if node is None or node.domain or name in self.graph.outputs or len(self.graph.consumers.get(name, ())) != uses:
+        """The node that makes ``name``, if only ``uses`` nodes of the pattern read it; it joins the pattern.
+
+        A Cast to the type that a tensor has already is looked through.
+        """
+        found = list(self._down(name, uses))
+        if not found or is_idle(self.graph, found[-1]):
             return None
-        if any(o and o != name for o in node.outputs):
-            return None
-        if node not in self.nodes:
-            self.nodes.append(node)
-        return node
+        self.nodes.extend(node for node in found if node not in self.nodes)
+        return found[-1]
 
     def peek(self, name: str) -> str:
         """Operator type of the node that makes ``name``; empty where there is none of ai.onnx."""
         node = self.graph.producers.get(name)
+        while node is not None and is_idle(self.graph, node):
+            node = self.graph.producers.get(node.inputs[0])
         return node.op_type if node is not None and not node.domain else ""
+
+    def sealed(self, final: Node) -> bool:
+        """Whether nobody outside reads what the pattern makes on its way to ``final``, and none of it is an output."""
+        pattern = {final, *self.nodes}
+        made = [o for node in pattern if node is not final for o in node.outputs if o]
+        readers = (reader for name in made for reader in self.graph.consumers.get(name, ()))
+        return all(name not in self.graph.outputs for name in made) and all(r in pattern for r in readers)
+
+    def _down(self, name: str, uses: int) -> Iterator[Node]:
+        """Casts that change nothing, and the node below them, as far as they belong to the pattern."""
+        while True:
+            node = self.graph.producers.get(name)
+            if node is None or node.domain not in ("", HOUSE) or any(o and o != name for o in node.outputs):
+                return
+            read = len(self.graph.consumers.get(name, ()))
+            if not self.loose and (name in self.graph.outputs or read != uses):
+                return
+            yield node
+            if not is_idle(self.graph, node):
+                return
+            name, uses = node.inputs[0], 1
+
+
+def is_idle(graph: Graph, node: Node) -> bool:
+    """Whether a node is a Cast to the type that its input has already, as Keras writes them around everything."""
+    if node.op_type != "Cast" or node.domain:
+        return False
+    before, behind = graph.values.get(node.inputs[0]), graph.values.get(node.outputs[0])
+    return before is not None and behind is not None and before.dtype == behind.dtype != ""
 
 
 @dataclass(frozen=True)
 class Match:
     """One recognised function: the operator that it is, what it reads, and the nodes that it is made of.
 
-    ``constants`` are those among its inputs that the file does not hold as they are.
+    ``constants`` are those among its inputs that the file does not hold as they are; ``domain`` is ai.onnx, or the
+    house's own where the standard has no such operator.
     """
 
     op_type: str
@@ -50,6 +90,18 @@ class Match:
     attributes: Mapping[str, Attribute]
     nodes: tuple[Node, ...]
     constants: Mapping[str, Constant] = field(default_factory=dict)
+    domain: str = ""
+
+
+def with_weight(graph: Graph, node: Node) -> tuple[str, str] | None:
+    """The signal and the constant of a two-operand node, in either order."""
+    if len(node.inputs) != 2:
+        return None
+    a, b = node.inputs
+    for signal, weight in ((a, b), (b, a)):
+        if signal in graph.values and weight in graph.constants:
+            return signal, weight
+    return None
 
 
 def near(value: float | None, wanted: float) -> bool:

@@ -12,6 +12,7 @@ from unpool.ops import (  # noqa: F401  (importing registers)
     convolution,
     elementwise,
     functions,
+    house,
     indexing,
     joining,
     linear,

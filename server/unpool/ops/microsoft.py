@@ -15,7 +15,13 @@ from unpool.ops.base import AxisWindows, Operand, Outputs, operator, whole
 from unpool.ops.broadcasting import elementwise
 from unpool.ops.convolution import conv, conv_window
 from unpool.ops.linear import gemm
-from unpool.ops.normalization import flattened_axes_window, layer_normalization, rms_normalization
+from unpool.ops.normalization import (
+    LAYER,
+    ROOT_MEAN_SQUARE,
+    flattened_axes_window,
+    layer_normalization,
+    rms_normalization,
+)
 
 DOMAIN = "com.microsoft"
 
@@ -143,7 +149,7 @@ _LAST = flattened_axes_window(-1)
 
 
 # ONNX Runtime has these two in the ai.onnx domain, from before the standard had them.
-@operator("LayerNormalization", 1, window=_LAST)
+@operator("LayerNormalization", 1, window=_LAST, adjoint=LAYER)
 def layer_normalization_1(
     x: Tensor,
     scale: Tensor,
@@ -158,8 +164,8 @@ def layer_normalization_1(
     return layer_normalization(x, scale, b, axis=axis, epsilon=epsilon, outputs=outputs)
 
 
-@operator("SimplifiedLayerNormalization", 1, window=_LAST)
-@operator("SimplifiedLayerNormalization", 1, domain=DOMAIN, window=_LAST)
+@operator("SimplifiedLayerNormalization", 1, window=_LAST, adjoint=ROOT_MEAN_SQUARE)
+@operator("SimplifiedLayerNormalization", 1, domain=DOMAIN, window=_LAST, adjoint=ROOT_MEAN_SQUARE)
 def simplified_layer_normalization(
     x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1, outputs: int = 1
 ) -> Outputs:

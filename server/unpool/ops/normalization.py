@@ -10,9 +10,10 @@ from torch.nn import functional
 
 from unpool.graph.model import AxisKind, Node
 from unpool.ops.base import AxisWindows, Crossing, Operand, Rule, Signals, WindowOf, operator, pointwise, whole
+from unpool.ops.standardising import Average, over, over_groups, standardising
 
 
-def _without(axes: Callable[[Node, int], Sequence[int]]) -> WindowOf:
+def window_without(axes: Callable[[Node, int], Sequence[int]]) -> WindowOf:
     """Pointwise but along the axes that the operator mixes."""
 
     def window(
@@ -36,12 +37,12 @@ def _axis(node: Node, rank: int, default: int) -> int:
 
 def single_axis_window(default: int) -> WindowOf:
     """Window of an operator that mixes the axis that its attribute ``axis`` names."""
-    return _without(lambda node, rank: (_axis(node, rank, default),))
+    return window_without(lambda node, rank: (_axis(node, rank, default),))
 
 
 def flattened_axes_window(default: int) -> WindowOf:
     """Window of an operator that mixes all axes from its attribute ``axis`` on."""
-    return _without(lambda node, rank: range(_axis(node, rank, default), rank))
+    return window_without(lambda node, rank: range(_axis(node, rank, default), rank))
 
 
 def _along_channels(weight: Tensor, rank: int) -> Tensor:
@@ -130,7 +131,30 @@ def lrn(x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: 
     return x / (means * alpha + bias) ** beta
 
 
-@operator("InstanceNormalization", 6, 22, window=whole)
+def _behind(node: Node, rank: int) -> Average:
+    return over(range(_axis(node, rank, -1), rank))
+
+
+def _groups(node: Node) -> int:
+    groups = node.attributes.get("num_groups")
+    if not isinstance(groups, int):
+        raise TypeError(f"{node}: attribute num_groups is not an integer")
+    return groups
+
+
+def _of_channels(node: Node, scale: Tensor, rank: int) -> Tensor:
+    return _along_channels(scale, rank)
+
+
+@operator(
+    "InstanceNormalization",
+    6,
+    22,
+    window=whole,
+    adjoint=standardising(
+        lambda node, rank: over(range(2, rank)), lambda node, scale, rank: _along_channels(scale, rank)
+    ),
+)
 def instance_normalization(x: Tensor, scale: Tensor, b: Tensor, *, epsilon: float = 1e-5) -> Tensor:
     """Every channel of every image to mean 0 and variance 1, then scaled and shifted: x (N, C, D1 ... Dn)."""
     axes = tuple(range(2, x.ndim))
@@ -139,7 +163,11 @@ def instance_normalization(x: Tensor, scale: Tensor, b: Tensor, *, epsilon: floa
     return centred / deviation * _along_channels(scale, x.ndim) + _along_channels(b, x.ndim)
 
 
-@operator("LayerNormalization", 17, window=flattened_axes_window(-1))
+LAYER = standardising(_behind, lambda node, scale, rank: scale)
+"""How a signal crosses a layer norm over the last axes."""
+
+
+@operator("LayerNormalization", 17, window=flattened_axes_window(-1), adjoint=LAYER)
 def layer_normalization(
     x: Tensor,
     scale: Tensor,
@@ -160,7 +188,11 @@ def layer_normalization(
     return y if outputs == 1 else (y, mean, inverse)[:outputs]
 
 
-@operator("RMSNormalization", 23, window=flattened_axes_window(-1))
+ROOT_MEAN_SQUARE = standardising(_behind, lambda node, scale, rank: scale, centred=False)
+"""How a signal crosses a root mean square norm over the last axes."""
+
+
+@operator("RMSNormalization", 23, window=flattened_axes_window(-1), adjoint=ROOT_MEAN_SQUARE)
 def rms_normalization(
     x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:
@@ -185,7 +217,12 @@ def group_normalization_18(x: Tensor, scale: Tensor, bias: Tensor, *, num_groups
     )
 
 
-@operator("GroupNormalization", 21, window=whole)
+@operator(
+    "GroupNormalization",
+    21,
+    window=whole,
+    adjoint=standardising(lambda node, rank: over_groups(_groups(node)), _of_channels),
+)
 def group_normalization(
     x: Tensor, scale: Tensor, bias: Tensor, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final
 
 from unpool.graph.model import Attribute, Graph, Node
-from unpool.graph.passes.layer_norm import match_layer_norm
+from unpool.graph.passes.choices import match_exponential, match_softplus
+from unpool.graph.passes.group_norm import match_group_norm
 from unpool.graph.passes.leaky import match_choice, match_maximum, match_parts
+from unpool.graph.passes.norms import match_norm
 from unpool.graph.passes.response_norm import match_response_norm
+from unpool.graph.passes.softmax import match_log_softmax, match_softmax
+from unpool.graph.passes.unit_norm import match_unit_norm
 from unpool.graph.patterns import (
     Match,
     Trace,
@@ -25,20 +28,7 @@ from unpool.graph.patterns import (
     sigmoid,
     with_scalar,
 )
-
-_SINCE: Final = {
-    "HardSwish": 14,
-    "Swish": 24,
-    "Gelu": 20,
-    "Mish": 18,
-    "LayerNormalization": 17,
-    "Relu": 6,
-    "LeakyRelu": 6,
-    "PRelu": 7,
-}
-
-
-_Matcher: TypeAlias = Callable[[Graph, Node], Match | None]
+from unpool.graph.recognising import Matcher, recognise
 
 
 def recognise_activations(graph: Graph) -> Graph:
@@ -46,37 +36,13 @@ def recognise_activations(graph: Graph) -> Graph:
 
     Requires: a frozen graph.
     Call: pure; what ONNX Runtime executes is not touched.
-    Ensures: hard-swish, hard-sigmoid, SiLU, Mish, GELU (both forms), sigmoid, softplus, leaky rectifiers, layer norm
-        and local response normalisation are single nodes, named after the last node of their pieces; a node's version
-        is at least the one that introduced its operator. Pieces that somebody else reads, or that are outputs, are
-        left as they are.
+    Ensures: hard-swish, hard-sigmoid, SiLU, Mish, GELU (both forms), sigmoid, softplus, softsign, ELU, leaky
+        rectifiers, softmax and its logarithm, layer, group, root mean square and local response normalisation and
+        vectors of length 1 are single nodes, named after the last node of their pieces; a node's version is at least
+        the one that introduced its operator, and norms that no standard has are of the house's domain. Pieces that
+        somebody else reads, or that are outputs, are left as they are.
     """
-    found: dict[Node, Match] = {}
-    gone: set[Node] = set()
-    for node in reversed(graph.nodes):
-        matchers = _MATCHERS.get(node.op_type, ()) if not node.domain and node not in gone else ()
-        for matcher in matchers:
-            match = matcher(graph, node)
-            if match is not None and gone.isdisjoint(match.nodes):
-                found[node] = match
-                gone.update(match.nodes)
-                break
-    if not found:
-        return graph
-    nodes = tuple(_joined(n, found[n]) if n in found else n for n in graph.nodes if n in found or n not in gone)
-    dropped = {o for match in found.values() for n in match.nodes for o in n.outputs} - {
-        o for n in found for o in n.outputs
-    }
-    values = MappingProxyType({name: value for name, value in graph.values.items() if name not in dropped})
-    constants = dict(graph.constants)
-    for match in found.values():
-        constants |= match.constants
-    return replace(graph, nodes=nodes, values=values, constants=MappingProxyType(constants))
-
-
-def _joined(node: Node, match: Match) -> Node:
-    version = max(node.version, _SINCE.get(match.op_type, 1))
-    return Node(node.name, "", match.op_type, version, match.inputs, node.outputs, match.attributes)
+    return recognise(recognise(graph, _MATCHERS), _GROUPS)
 
 
 def _match(op_type: str, source: str, trace: Trace, node: Node, **attributes: Attribute) -> Match:
@@ -236,15 +202,36 @@ def _hard_sigmoid(graph: Graph, node: Node) -> Match | None:
     return _match("HardSigmoid", source, trace, node, alpha=slope * scale, beta=offset * scale)
 
 
-_MATCHERS: Final[Mapping[str, tuple[_Matcher, ...]]] = {
-    "Mul": (_gated, _hard_sigmoid, match_layer_norm),
-    "Div": (_gated, _quotient, _hard_sigmoid, match_response_norm),
+def _softsign(graph: Graph, node: Node) -> Match | None:
+    """X / (1 + |x|)."""
+    trace = Trace(graph)
+    inner, scale, shift = affine(trace, node.inputs[1])
+    if not near(scale, 1.0) or not near(shift, 1.0) or trace.peek(inner) != "Abs":
+        return None
+    absolute = trace.inside(inner)
+    fits = absolute is not None and absolute.inputs[0] == node.inputs[0] and node.inputs[0] in graph.values
+    return _match("Softsign", node.inputs[0], trace, node) if fits else None
+
+
+_MATCHERS: Final[Mapping[str, tuple[Matcher, ...]]] = {
+    "Mul": (_gated, _hard_sigmoid, match_norm, match_unit_norm),
+    "Div": (
+        _gated,
+        _quotient,
+        _hard_sigmoid,
+        match_response_norm,
+        match_norm,
+        match_unit_norm,
+        match_softmax,
+        _softsign,
+    ),
     "Reciprocal": (_quotient,),
     "Log": (_logarithm,),
     "Clip": (_hard_sigmoid,),
     "Min": (_hard_sigmoid,),
     "Max": (_hard_sigmoid, match_maximum),
-    "Add": (match_layer_norm, match_parts),
-    "Sub": (match_parts,),
-    "Where": (match_choice,),
+    "Add": (match_norm, match_parts),
+    "Sub": (match_parts, match_norm, match_log_softmax),
+    "Where": (match_choice, match_exponential, match_softplus),
 }
+_GROUPS: Final[Mapping[str, tuple[Matcher, ...]]] = dict.fromkeys(("Add", "Mul", "Reshape"), (match_group_norm,))

@@ -84,16 +84,14 @@ class _Spread:
         self._pending = {True: set(range(len(self._layouts))), False: set(range(len(self._layouts)))}
 
     def _split_again(self) -> None:
-        """Axes that one Reshape multiplies and a later one splits by the same extents come back as what they were."""
-        merged: defaultdict[Place, list[tuple[Place, ...]]] = defaultdict(list)
+        """Axes that one Reshape folds together and a later one unfolds to the same extents come back as they were."""
+        folded: defaultdict[tuple[Place, ...], list[tuple[Place, ...]]] = defaultdict(list)
         for group in (group for relations in self._layouts for group in relations.groups):
-            if len(group.outputs) == 1:
-                merged[self.labels.root(group.outputs[0])].append(group.inputs)
-            elif len(group.inputs) == 1:
-                for parts in merged[self.labels.root(group.inputs[0])]:
-                    if _same_parts(parts, group.outputs):
-                        for before, after in zip(parts, group.outputs, strict=True):
-                            self.labels.join(before, after)
+            for parts in folded[tuple(map(self.labels.root, group.inputs))]:
+                if _same_parts(parts, group.outputs):
+                    for before, after in zip(parts, group.outputs, strict=True):
+                        self.labels.join(before, after)
+            folded[tuple(map(self.labels.root, group.outputs))].append(group.inputs)
 
     def of(self, value: ir.Value) -> list[Axis | None]:
         return [self.labels.get((value, i)) for i in range(self._rank[value])]
@@ -310,6 +308,6 @@ def _same_parts(parts: tuple[Place, ...], others: tuple[Place, ...]) -> bool:
     if len(parts) != len(others):
         return False
     extents = [((dims_of(a) or ())[i], (dims_of(b) or ())[j]) for (a, i), (b, j) in zip(parts, others, strict=True)]
-    known = sum(isinstance(x, int) and x == y for x, y in extents)
+    known = sum(x is not None and x == y for x, y in extents)
     contrary = any(isinstance(x, int) and isinstance(y, int) and x != y for x, y in extents)
     return not contrary and known >= len(extents) - 1

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Final
 
 from unpool.graph.model import Graph, Node
+from unpool.graph.passes.choices import choice
 from unpool.graph.patterns import Match, Trace, affine, clipped_by
 from unpool.graph.rectifiers import scalar
 from unpool.graph.weights import Computed
-
-_ABOVE: Final = {"Greater": True, "GreaterOrEqual": True, "Less": False, "LessOrEqual": False}
 
 
 def match_maximum(graph: Graph, node: Node) -> Match | None:
@@ -33,14 +31,10 @@ def match_maximum(graph: Graph, node: Node) -> Match | None:
 def match_choice(graph: Graph, node: Node) -> Match | None:
     """Where(x > 0, x, a x), or the other way round with <; with 0 in the place of a x it is a plain rectifier."""
     trace = Trace(graph)
-    condition = trace.inside(node.inputs[0])
-    above = _ABOVE.get(condition.op_type) if condition is not None else None
-    if condition is None or above is None or scalar(graph, condition.inputs[1]) != 0.0:
+    found = choice(trace, node)
+    if found is None or found[2] != 0.0:
         return None
-    x = condition.inputs[0]
-    upper, lower = (node.inputs[1], node.inputs[2]) if above else (node.inputs[2], node.inputs[1])
-    if upper != x or x not in graph.values:
-        return None
+    x, lower, _ = found
     if scalar(graph, lower) == 0.0 and "float" in graph.values[x].dtype:
         return Match("Relu", (x,), MappingProxyType({}), (node, *trace.nodes))
     source, number, slope = _scaled(trace, lower, x)
