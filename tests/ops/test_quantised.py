@@ -340,3 +340,11 @@ def test_forward_of_a_quantised_model_is_the_runtimes(name: str, models: Mapping
     expected = session.run(None, {"x": PICTURE})[0]
     # A sum that falls between two numbers may be rounded either way, and is not more than two steps of the last scale.
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_a_rectifier_is_folded_into_the_range_of_sixteen_bits_too() -> None:
+    x = torch.tensor([-1.0, 0.5, 2.0])
+    (found, *_), signal, y = carried("QuantizeLinear", [x, number(0.001), zero(0, torch.uint16)], [0])
+    assert y.dtype is torch.uint16
+    assert found is not None
+    torch.testing.assert_close(found, signal / 0.001 * torch.tensor([0.0, 1.0, 1.0]))
