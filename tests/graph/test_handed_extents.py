@@ -205,3 +205,39 @@ def test_trees_give_a_row_of_scores_for_every_image(opset: int | None) -> None:
     assert model.graph.batch is BatchSupport.SYMBOLIC
     assert run(model, {"x": small(2, 4)})[1].shape == (2, 3)
     assert len(as_standard(helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml"))) > 1
+
+
+def test_atoms_of_several_molecules_are_no_images_though_one_input_alone_counts_molecules() -> None:
+    """Atoms and edges are named and stand more than once; as many molecules as one input tells come out."""
+    model = load(
+        text_model(
+            """g (float[atoms,4] kinds, int64[atoms] owner, int64[2,edges] ends, float[edges,3] bonds,
+                float[molecules] slots)
+                => (float[molecules,4] y) {
+                weighed = MatMul(bonds, w)
+                far = Gather(ends, second)
+                along = Gather(kinds, far)
+                told = Mul(along, weighed)
+                near = Gather(ends, first)
+                spread = Unsqueeze(near, last)
+                column = Expand(spread, four)
+                gathered = ScatterElements<axis=0, reduction="add">(kinds, column, told)
+                rows = Unsqueeze(owner, last)
+                places = Expand(rows, four)
+                empty = Unsqueeze(slots, last)
+                wide = Expand(empty, four)
+                y = ScatterElements<axis=0, reduction="add">(wide, places, gathered)
+            }""",
+            {
+                "w": small(3, 4),
+                "first": np.array(0, np.int64),
+                "second": np.array(1, np.int64),
+                "last": whole(1),
+                "four": whole(1, 4),
+            },
+        )
+    )
+    for name in ("kinds", "owner", "ends", "bonds"):
+        assert "b" not in labels(model, name)
+        assert model.graph.values[name].shape != model.graph.values["slots"].shape
+    assert (labels(model, "slots"), labels(model, "y").split()[0]) == ("b", "b")

@@ -67,7 +67,7 @@ def _beginning_with_images(model: ir.Model) -> list[ir.Value]:
     named = Counter(dim for value in model.graph.inputs for dim in dims_of(value) or () if isinstance(dim, str))
     first = {value: (dims_of(value) or (None,))[0] for value in [*model.graph.inputs, *model.graph.outputs]}
     told = {dim for dim, times in named.items() if times > 1}
-    images = told & {first[value] for value in model.graph.outputs}
+    images = named.keys() & {first[value] for value in model.graph.outputs}
     return [v for v in model.graph.inputs if not images or first[v] not in told or first[v] in images]
 
 
