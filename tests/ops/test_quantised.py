@@ -369,3 +369,11 @@ def test_a_signal_comes_back_through_every_part_of_a_quantised_tensor() -> None:
         expected = np.zeros_like(picture[0])
         expected[(3, *found.position)] = 1
         np.testing.assert_allclose(pictured(found, header), expected, rtol=1e-6)
+
+
+def test_a_rectifier_is_folded_into_the_range_of_sixteen_bits_too() -> None:
+    x = torch.tensor([-1.0, 0.5, 2.0])
+    (found, *_), signal, y = carried("QuantizeLinear", [x, number(0.001), zero(0, torch.uint16)], [0])
+    assert y.dtype is torch.uint16
+    assert found is not None
+    torch.testing.assert_close(found, signal / 0.001 * torch.tensor([0.0, 1.0, 1.0]))

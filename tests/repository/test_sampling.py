@@ -1,6 +1,7 @@
 """Random inputs for a model that nobody knows."""
 
 import numpy as np
+import onnx
 import pytest
 from tests.graph.builders import text_model
 
@@ -83,3 +84,25 @@ def test_where_no_extent_fits_the_likeliest_is_told() -> None:
     assert not parity.outputs
     assert parity.reason.startswith("no extent that was tried for what the model leaves open fits: ")
     assert str((224 // 4) ** 2) in parity.reason
+
+
+@pytest.mark.parametrize(
+    ("symbol", "extent"),
+    [("past + seq", 448), ("past + 1", 225), ("2*seq", 448), ("seq + other", 448), ("(seq + 1) // 2", 224)],
+)
+def test_a_sum_of_extents_is_as_long_as_both(symbol: str, extent: int) -> None:
+    """As exporters name a mask over what is remembered and what is new."""
+    data = text_model(
+        """agraph (int64[batch,seq] tokens, float[batch,past,4] state, int64[batch,total] mask) => (float[b,k,4] y) {
+            embedded = Gather (table, tokens)
+            all = Concat <axis = 1> (state, embedded)
+            narrow = Cast <to = 1> (mask)
+            wide = Unsqueeze (narrow, last)
+            y = Mul (all, wide)
+        }""",
+        {"table": np.ones((2, 4), np.float32), "last": np.array([2], np.int64)},
+    )
+    proto = onnx.load_from_string(data)
+    proto.graph.input[2].type.tensor_type.shape.dim[1].dim_param = symbol
+    first = next(iter(samples(load(proto.SerializeToString()).graph)))
+    assert first.arrays["mask"].shape == (1, extent)

@@ -1,7 +1,12 @@
-"""A real model of a kind that the others are not: a voice detector that is one If, with more within its branches."""
+"""Real models of kinds that the others are not.
+
+A voice detector that is one If, with more within its branches; and a reader of letters whose recurrent cells are
+written out, step by step and both ways, over the columns of a picture.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +28,19 @@ def detector() -> Path:
     return package_file("silero-vad", "silero_vad/data/silero_vad.onnx")
 
 
-def run(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Both outputs, by a plain session."""
+def reader() -> Path:
+    return package_file("captcha-whisperer", "captcha_whisperer/models/captcha_crnn.onnx")
+
+
+def run(
+    arrays: dict[str, Array], file: Path | None = None, outputs: Sequence[str] = ("output", "stateN")
+) -> dict[str, Array]:
+    """The outputs, by a plain session."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
-    session = ort.InferenceSession(str(detector()), options, providers=["CPUExecutionProvider"])
-    return dict(zip(("output", "stateN"), session.run(["output", "stateN"], arrays), strict=True))
+    session = ort.InferenceSession(str(file or detector()), options, providers=["CPUExecutionProvider"])
+    return dict(zip(outputs, session.run(list(outputs), arrays), strict=True))
 
 
 def heard(rate: int) -> dict[str, Array]:
@@ -94,3 +105,64 @@ def test_an_occlusion_equals_whole_runs(silero: Engine) -> None:
         hidden = arrays["input"].copy()
         hidden[:, 96 * i : 96 * i + 96] = 0
         assert score == pytest.approx(run({**arrays, "input": hidden})["output"].item(), rel=1e-4, abs=1e-6)
+
+
+def written(seed: int = 4) -> dict[str, Array]:
+    """Dark strokes on a noisy light ground: float32 (1, 3, 60, 160), in pixel values."""
+    rng = np.random.default_rng(seed)
+    picture = 200 + 20 * rng.normal(size=(1, 3, 60, 160))
+    for left in range(20, 150, 30):
+        picture[:, :, 15:45, left : left + 5] -= 150
+        picture[:, :, 25:30, left : left + 18] -= 120
+    return {"image": picture.clip(0, 255).astype(np.float32)}
+
+
+@pytest.fixture(scope="module")
+def letters() -> Engine:
+    return Engine(load(reader()), SETTINGS)
+
+
+def test_recurrent_cells_written_out_keep_columns_and_letters(letters: Engine) -> None:
+    arrays, graph = written(), letters.model.graph
+    assert [str(axis) for axis in graph.values["image"].axes] == ["batch", "channel", "spatial0", "spatial1"]
+    assert (graph.values["logits"].batch_axis, graph.values["logits"].channel_axis) == (1, 2)
+    leaf = torch.from_numpy(arrays["image"]).requires_grad_()
+    found = letters.executor((), ["logits"])({"image": leaf})["logits"]
+    expected = run(arrays, reader(), ["logits"])["logits"]
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    feeds = Feeds(arrays, "image")
+    request = ProjectionRequest("logits", channels=(7,), positions=((11,),), policy=Policy.GRADIENT)
+    _, (projected,) = asked(letters, feeds, request)
+    found[11, 0, 7].backward()
+    assert leaf.grad is not None
+    wanted = leaf.grad.numpy()[0]
+    box = (slice(None), *map(slice, projected.lower, projected.upper))
+    np.testing.assert_allclose(projected.signal, wanted[box], rtol=0, atol=1e-4 * np.abs(wanted).max())
+    assert np.abs(wanted).sum() == pytest.approx(np.abs(wanted[box]).sum())
+
+
+@pytest.mark.parametrize("policy", [Policy.DECONVNET, Policy.GUIDED])
+def test_layers_of_the_reader_are_projected(letters: Engine, policy: Policy) -> None:
+    feeds = Feeds(written(), "image")
+    rectified = [layer.name for layer in letters.model.layers if layer.op_type == "Relu"]
+    for name in (rectified[0], rectified[-1], "logits"):
+        _, found = asked(letters, feeds, ProjectionRequest(name, top=2, policy=policy))
+        assert all(np.isfinite(p.signal).all() for p in found)
+        assert any(p.signal.any() for p in found)
+
+
+def test_an_occlusion_of_the_reader_equals_whole_runs(letters: Engine) -> None:
+    arrays = written()
+    target = Target.element(11, 7, output="logits")
+    request = OcclusionRequest((60, 32), (1, 64), targets=(target,), mode=Mode.BOXES)
+    scores = np.full(3, np.nan)
+    for item in occlude(letters, Feeds(arrays, "image"), request):
+        if isinstance(item, OcclusionTile):
+            scores[item.numbers] = item.scores[0]
+        else:
+            assert item is None or isinstance(item, OcclusionHeader)
+    for i, score in enumerate(scores):
+        hidden = arrays["image"].copy()
+        hidden[:, :, :, 64 * i : 64 * i + 32] = 0
+        whole = run({"image": hidden}, reader(), ["logits"])["logits"]
+        assert score == pytest.approx(whole[11, 0, 7], rel=1e-4, abs=1e-5)

@@ -6,7 +6,7 @@ from unpool.engine.engine import Engine
 from unpool.engine.executor import Executor
 from unpool.engine.feeds import Feeds
 from unpool.engine.geometry import Field, Geometry
-from unpool.engine.occluders import Occluded, Occluders, painted, repeated
+from unpool.engine.occluders import Occluded, Occluders, hidden_axes, painted, repeated
 from unpool.engine.patchwise import Occlusion
 from unpool.engine.plan import Plan, Route
 from unpool.engine.policies import Policy
@@ -30,6 +30,7 @@ __all__ = [
     "Policy",
     "Route",
     "Signal",
+    "hidden_axes",
     "painted",
     "repeated",
 ]

@@ -50,10 +50,10 @@ def check(graph: Graph, feeds: Feeds) -> None:
     for name, array in feeds.arrays.items():
         if name not in graph.inputs:
             raise InvalidArgumentError("inputs", f"'{name}' is not an input; they are {', '.join(graph.inputs)}")
-        _check_array(name, graph.values[name], array)
+        _check_array(name, graph.values[name], array, looked_at=name == feeds.of)
 
 
-def _check_array(name: str, value: Value, array: Array) -> None:
+def _check_array(name: str, value: Value, array: Array, *, looked_at: bool) -> None:
     if value.dtype and array.dtype.name != value.dtype:
         raise InvalidArgumentError("tensor", f"input '{name}' takes {value.dtype}, not {array.dtype.name}")
     declared = value.shape
@@ -62,7 +62,13 @@ def _check_array(name: str, value: Value, array: Array) -> None:
         fits = len(declared) == array.ndim and all(
             not isinstance(d, int) or d == n for d, n in zip(declared, array.shape, strict=True)
         )
-        if not fits or 0 in array.shape:
+        # Nothing is a state as good as any, as what a language model remembers in front of the first word.
+        empty = 0 in array.shape and (looked_at or value.batch_axis in _empty(array))
+        if not fits or empty:
             raise InvalidArgumentError("tensor", f"input '{name}' takes shape {wanted}, not {array.shape}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidArgumentError("tensor", f"input '{name}' holds NaN or infinity")
+
+
+def _empty(array: Array) -> list[int]:
+    return [axis for axis, extent in enumerate(array.shape) if extent == 0]

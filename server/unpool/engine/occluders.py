@@ -44,6 +44,12 @@ class Occluded:
     sums: Mapping[str, npt.NDArray[np.float64]]
 
 
+def hidden_axes(value: Value) -> tuple[int, ...]:
+    """The axes that windows slide over: the plane's; of an input without one, a table's row, all but the batch."""
+    rest = (i for i in range(len(value.axes)) if i != value.batch_axis)
+    return tuple(value.spatial_axes.values()) or tuple(rest)
+
+
 def repeated(array: Array, value: Value, count: int) -> Array:
     """One example as ``count`` of them; what has no batch axis stays as it is."""
     return array if value.batch_axis is None else np.repeat(array, count, value.batch_axis)
@@ -58,7 +64,7 @@ def painted(array: Array, value: Value, occluders: Occluders, numbers: Ints) -> 
     if value.batch_axis is None and len(numbers) != 1:
         raise ValueError("an input without a batch axis takes one example")
     found: Array = np.array(repeated(array, value, len(numbers)))
-    axes = tuple(value.spatial_axes.values())
+    axes = hidden_axes(value)
     for row, number in enumerate(numbers):
         inside: list[slice | int] = [slice(None)] * found.ndim
         for axis, begin, extent in zip(axes, occluders.origins[number], occluders.window, strict=True):

@@ -16,8 +16,28 @@ def regrouped(before: Sequence[Dim], after: Sequence[Dim]) -> list[tuple[list[in
 
     Returns:
         Pairs (input axes, output axes) in order; their extents multiply to the same number. Axes of unknown extents
-        end up in one common group, met from both ends.
+        end up in one common group, met from both ends; axes of extent 1 among them that hide what else is known stand
+        by themselves, behind the others.
     """
+    return [parts for group in _met(before, after) for parts in _without_ones(group, before, after)]
+
+
+def _without_ones(
+    group: tuple[list[int], list[int]], before: Sequence[Dim], after: Sequence[Dim]
+) -> list[tuple[list[int], list[int]]]:
+    """A group taken apart where that takes leaving out axes of extent 1; else the group alone."""
+    ins, outs = ([i for i in group[0] if before[i] != 1], [o for o in group[1] if after[o] != 1])
+    if all(isinstance(before[i], int) for i in ins) or (ins, outs) == group:
+        return [group]
+    inner = _met([before[i] for i in ins], [after[o] for o in outs])
+    if len(inner) < 2:
+        return [group]
+    ones = ([i for i in group[0] if before[i] == 1], [o for o in group[1] if after[o] == 1])
+    return [*(([ins[a] for a in many], [outs[b] for b in few]) for many, few in inner), ones]
+
+
+def _met(before: Sequence[Dim], after: Sequence[Dim]) -> list[tuple[list[int], list[int]]]:
+    """Groups met from both ends."""
     head: list[tuple[list[int], list[int]]] = []
     i, j = _match(before, after, head)
     tail: list[tuple[list[int], list[int]]] = []

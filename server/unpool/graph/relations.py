@@ -16,10 +16,10 @@ from unpool.graph.places import Call, Group, Relate, Relations, Strength, rank
 from unpool.graph.regrouping import regrouped
 
 
-def _image(call: Call, value: ir.Value) -> None:
-    """Marks a value as (N, C, D1, D2, ...)."""
-    call.is_(value, 0, BATCH)
-    call.is_(value, 1, CHANNEL)
+def _image(call: Call, value: ir.Value, strength: Strength = Strength.CERTAIN) -> None:
+    """Marks a value as (N, C, D1, D2, ...); the plane is certain."""
+    call.is_(value, 0, BATCH, strength)
+    call.is_(value, 1, CHANNEL, strength)
     for i in range(rank(value) - 2):
         call.is_(value, i + 2, spatial(i))
 
@@ -47,8 +47,10 @@ def _resampled(call: Call) -> None:
     # The plane of the output is not the plane of the input: labels on both, but no axis is the other.
     x, y = call.input(0), call.outputs[0]
     if x is not None and rank(x) == rank(y):
-        _image(call, x)
-        _image(call, y)
+        # What moves blocks between plane and channels also serves with images and channels exchanged.
+        strength = Strength.CERTAIN if call.node.op_type == "GridSample" else Strength.WEAK
+        _image(call, x, strength)
+        _image(call, y, strength)
         call.same(x, 0, y, 0)
 
 
@@ -70,7 +72,7 @@ def _aligned(call: Call, x: ir.Value, y: ir.Value) -> None:
         if target < 0:
             continue
         # A stretched axis names no image: it must not be taken for the batch.
-        if extent == wanted[target] or extent is None or wanted[target] is None or extent != 1 or target > 0:
+        if extent == wanted[target] or extent != 1 or target > 0:
             call.same(x, axis, y, target)
 
 
@@ -79,6 +81,17 @@ def _elementwise(call: Call) -> None:
         if x is not None:
             for y in call.outputs:
                 _aligned(call, x, y)
+
+
+def _equal(call: Call) -> None:
+    _elementwise(call)
+    y = call.outputs[0]
+    for value in call.node.inputs:
+        table = value.const_value if value is not None else None
+        # Words (N, T, 1) beside all the numbers that there are, (1, 1, V): looked up one by one, written out.
+        if table is not None and rank(y) == 3 and table.size > 1 and tuple(table.shape)[-1:] == (table.size,):
+            call.is_(y, 2, CHANNEL, Strength.WEAK)
+            call.is_(y, 1, spatial(0), Strength.SEQUENCE)
 
 
 def _first(call: Call) -> None:
@@ -228,6 +241,20 @@ def _expand(call: Call) -> None:
         _aligned(call, x, y)
 
 
+def _rows(call: Call) -> None:
+    """Every row of a table by itself: a label (N,), and scores (N, C)."""
+    x = call.input(0)
+    if x is None or rank(x) != 2:
+        return
+    call.is_(x, 0, BATCH, Strength.WEAK)
+    call.is_(x, 1, CHANNEL, Strength.WEAK)
+    for y in call.outputs:
+        if rank(y):
+            call.same(x, 0, y, 0)
+        if rank(y) == 2:
+            call.is_(y, 1, CHANNEL, Strength.WEAK)
+
+
 STATES: Final = slice(5, 7)
 """Where a recurrent operator is handed its first states, (directions, N, C)."""
 
@@ -293,21 +320,27 @@ RELATIONS: Final[dict[str, Relate]] = _table(
     (_normalisation, "BatchNormalization InstanceNormalization GroupNormalization LRN"),
     (
         _elementwise,
-        "Add Sub Mul Div Pow Mod Sum Max Min Mean Where And Or Xor Not Equal Less LessOrEqual Greater"
+        "Add Sub Mul Div Pow Mod Sum Max Min Mean Where And Or Xor Not Less LessOrEqual Greater"
         " GreaterOrEqual BitShift BitwiseAnd BitwiseOr BitwiseXor BitwiseNot PRelu QLinearAdd"
         " QLinearMul SwiGLU",
     ),
+    (_equal, "Equal"),
     (
         _first,
         "Relu LeakyRelu ThresholdedRelu Elu Selu Celu Sigmoid HardSigmoid HardSwish Swish Tanh Softplus"
         " Softsign Gelu Mish Clip Abs Neg Exp Log Sqrt Reciprocal Floor Ceil Round Sign Erf Sin Cos Tan Asin"
         " Acos Atan Sinh Cosh Asinh Acosh Atanh IsNaN IsInf Cast CastLike Identity Dropout Softmax LogSoftmax"
         " Hardmax Shrink CumSum LayerNormalization RMSNormalization LpNormalization MeanVarianceNormalization"
-        " QuantizeLinear DequantizeLinear Pad Slice Split Resize Upsample Tile Trilu ReverseSequence"
+        " QuantizeLinear DequantizeLinear Pad Slice Split Resize Upsample Trilu ReverseSequence"
         " ScatterElements ScatterND GatherElements TopK EyeLike RandomNormalLike RandomUniformLike Bernoulli"
         " BiasGelu FastGelu QuickGelu SimplifiedLayerNormalization CumProd TensorScatter SkipLayerNormalization"
         " SkipSimplifiedLayerNormalization QLinearSigmoid QLinearLeakyRelu QLinearSoftmax DynamicQuantizeLinear"
-        " RotaryEmbedding BitCast Scaler",
+        " RotaryEmbedding BitCast Scaler Normalizer Imputer",
+    ),
+    (
+        _rows,
+        "TreeEnsemble TreeEnsembleRegressor TreeEnsembleClassifier LinearRegressor LinearClassifier SVMRegressor"
+        " SVMClassifier",
     ),
     (_every, "Concat QLinearConcat"),
     (_transpose, "Transpose"),
@@ -325,7 +358,7 @@ RELATIONS: Final[dict[str, Relate]] = _table(
     (_gemm, "Gemm FusedGemm QGemm"),
     (_gather, "Gather"),
     (_one_hot, "OneHot"),
-    (_expand, "Expand"),
+    (_expand, "Expand Tile"),
     (_recurrent, "LSTM GRU RNN DynamicQuantizeLSTM"),
     (_einsum, "Einsum"),
     (_regroup, "Reshape Flatten"),

@@ -13,6 +13,7 @@ from unpool.graph.errors import ModelError
 from unpool.graph.stages import described
 
 OLDEST_OPSET = 7
+_UNNAMED_OPSET = 17
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator domains that ONNX Runtime's own build serves."""
 _OF_THE_RUNTIME = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
@@ -30,6 +31,9 @@ def check_model(model: ir.Model) -> None:
     """
     graph = model.graph
     version = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
+    if version is None and all(node.domain not in ("", "ai.onnx") for node in graph):
+        # What stands alone, such as a tree of ai.onnx.ml, need not name the version of operators that it does without.
+        version = model.opset_imports[""] = _UNNAMED_OPSET
     if version is None:
         raise ModelError("the model imports no version of the ai.onnx operators")
     if version < OLDEST_OPSET:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from unpool.engine import hidden_axes
 from unpool.graph.errors import InvalidArgumentError
 from unpool.graph.model import Array, Value
 from unpool.methods.occlusion_requests import Fill, FillKind
@@ -54,14 +55,14 @@ def _constant(array: Array, value: Value, values: tuple[float, ...]) -> Array:
 
 
 def _blurred(array: Array, value: Value, radius: float) -> Array:
-    """A normal distribution along every axis of the plane; the nearest border value stands beyond it."""
+    """A normal distribution along every axis that windows slide over; the nearest border value stands beyond it."""
     if not 0 < radius <= max(array.shape):
         raise InvalidArgumentError("fill", f"a blur of radius {radius} is not between 0 and the input's extent")
     found = array.astype(np.float64)
     reach = max(1, int(_REACH * radius + 0.5))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / radius) ** 2)
     weights /= weights.sum()
-    for axis in value.spatial_axes.values():
+    for axis in hidden_axes(value):
         extent = array.shape[axis]
         matrix = np.zeros((extent, extent))
         for offset, weight in zip(range(-reach, reach + 1), weights, strict=True):
@@ -71,7 +72,7 @@ def _blurred(array: Array, value: Value, radius: float) -> Array:
 
 
 def _noise(array: Array, value: Value, seed: int) -> Array:
-    axes = tuple(value.spatial_axes.values())
+    axes = hidden_axes(value)
     wide = array.astype(np.float64)
     drawn = np.random.default_rng(seed).standard_normal(array.shape)
     found: Array = wide.mean(axes, keepdims=True) + drawn * wide.std(axes, keepdims=True)

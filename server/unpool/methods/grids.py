@@ -120,7 +120,7 @@ def passes(shape: Sequence[int], only: Sequence[int] | None = None) -> list[Ints
 
 def _window(plane: Sequence[int], window: Sequence[int]) -> tuple[int, ...]:
     if not plane:
-        raise InvalidArgumentError("window", "the input has no plane that a window could slide over")
+        raise InvalidArgumentError("window", "the input has no axis beside the batch that a window could slide over")
     spans = _each("window", window, len(plane))
     if any(not 1 <= w <= n for w, n in zip(spans, plane, strict=True)):
         raise InvalidArgumentError("window", f"is {_by(spans)}; give 1 to {_by(plane)}, the input's plane")

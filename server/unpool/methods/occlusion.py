@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from unpool.engine import Engine, Feeds, Occluded, Occluders, Occlusion, painted, repeated
+from unpool.engine import Engine, Feeds, Occluded, Occluders, Occlusion, hidden_axes, painted, repeated
 from unpool.graph.errors import InvalidArgumentError, NotFoundError
 from unpool.graph.model import Array, Graph, Value
 from unpool.methods.fills import filled
@@ -77,7 +77,8 @@ def occlude(
     question = _question(engine, request, whole)
     occluders = Occluders(feeds.of, grid.origins, grid.window, fill)
     runs: Occlusion | None = None
-    if request.mode is not Mode.BRUTE_FORCE and question.names:
+    # Where there is no plane, every window reaches everything.
+    if request.mode is not Mode.BRUTE_FORCE and question.names and value.spatial_axes:
         maps = {question.map[0]: question.map[2]} if question.map else {}
         stages = engine.occlusion(
             feeds,
@@ -108,7 +109,7 @@ def positions(engine: Engine, feeds: Feeds, request: OcclusionRequest) -> int:
 
 
 def _grid(value: Value, array: Array, request: OcclusionRequest) -> Grid:
-    plane = [array.shape[axis] for axis in value.spatial_axes.values()]
+    plane = [array.shape[axis] for axis in hidden_axes(value)]
     if request.positions is not None:
         return listed(plane, request.window, request.positions, request.budget)
     return regular(plane, request.window, request.stride, request.budget)

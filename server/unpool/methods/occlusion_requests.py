@@ -78,7 +78,8 @@ class OcclusionRequest:
     """A question for what hiding each place of an input costs (Zeiler & Fergus 2013, section 4.2 and Figure 7).
 
     Attributes:
-        window: extent along each spatial axis of the input; a single one holds for all.
+        window: extent along each spatial axis of the input, or, where it has none, along each axis but the batch; a
+            single one holds for all.
         stride: steps along each spatial axis; a single one holds for all. Windows begin at
             ``range(0, size - window + 1, stride)``.
         positions: instead of a stride, where windows begin: one index per spatial axis each.
@@ -131,7 +132,7 @@ class OcclusionHeader:
     """What holds for a whole answer.
 
     Attributes:
-        plane: extent of the input along each spatial axis.
+        plane: extent of the input along each axis that the window slides over.
         window, stride: one entry per spatial axis; the stride is empty where positions were given.
         shape: extents of the grid; with given positions their number.
         origins: where each window begins, int64 (positions, axes), row by row.

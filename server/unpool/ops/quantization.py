@@ -66,7 +66,7 @@ def above_lowest(at: Crossing, s: Tensor, zero_point: Tensor | None) -> Tensor:
     y = at.output(0)
     if not rectifies(zero_point, y.dtype):
         return s
-    return s * (y > torch.iinfo(y.dtype).min)
+    return s * (y.to(torch.int32) > torch.iinfo(y.dtype).min)  # torch compares no uint16
 
 
 def _scale(at: Crossing, index: int, s: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from itertools import chain
 
@@ -11,9 +11,12 @@ import onnx_ir as ir
 
 from unpool.graph.classes import Classes
 from unpool.graph.model import BATCH, CHANNEL, OTHER, Axis, AxisKind, Dim, spatial
-from unpool.graph.passes.shapes import dims_of
+from unpool.graph.passes.shapes import declared_dims, dims_of
 from unpool.graph.places import Group, Place, Relations, Strength
 from unpool.graph.relations import relations_of
+
+_WORDS = spatial(0)
+"""Of an input (N, T) that is looked up in a table."""
 
 
 def label_axes(model: ir.Model) -> Mapping[ir.Value, tuple[Axis, ...]]:
@@ -44,6 +47,9 @@ def label_axes(model: ir.Model) -> Mapping[ir.Value, tuple[Axis, ...]]:
     spread.settle()
     spread.sequences()
     spread.settle()
+    for value in model.graph.outputs:
+        spread.name_sequence(value)
+    spread.settle()
     spread.guesses()
     spread.settle()
     spread.check_batch()
@@ -61,7 +67,7 @@ def _beginning_with_images(model: ir.Model) -> list[ir.Value]:
     named = Counter(dim for value in model.graph.inputs for dim in dims_of(value) or () if isinstance(dim, str))
     first = {value: (dims_of(value) or (None,))[0] for value in [*model.graph.inputs, *model.graph.outputs]}
     told = {dim for dim, times in named.items() if times > 1}
-    images = told & {first[value] for value in model.graph.outputs}
+    images = named.keys() & {first[value] for value in model.graph.outputs}
     return [v for v in model.graph.inputs if not images or first[v] not in told or first[v] in images]
 
 
@@ -114,12 +120,19 @@ class _Spread:
 
     def sequences(self) -> None:
         """What an input of words has behind its batch is a plane of one axis: each is looked up by itself."""
-        fed = {self.labels.root((value, 1)) for value in self._inputs if self._rank[value] == 2}
+        fed = self._carried({self.labels.root((value, 1)) for value in self._inputs if self._rank[value] == 2})
         for place, label, strength in chain.from_iterable(relations.labels for relations in self.said):
             if strength is not Strength.SEQUENCE or self.labels.root(place) not in fed:
                 continue
             if self.labels.get(place) is None and self.labels.get((place[0], 0)) == BATCH:
                 self._claim(place, label)
+
+    def _carried(self, roots: set[Place]) -> set[Place]:
+        """The classes, and those that layout operators behind make of them: words are often put in rows first."""
+        found = set(roots)
+        for relations in self._layouts:  # in the order of the graph
+            found |= {self.labels.root(after) for before, after in relations.equal if self.labels.root(before) in found}
+        return found
 
     def guesses(self) -> None:
         for relations in self.said:
@@ -149,10 +162,22 @@ class _Spread:
 
     def name_batch(self, value: ir.Value) -> None:
         """An extent that bears the name of the inputs' batch is the batch, wherever it stands."""
-        dims = dims_of(value) or ()
-        named = [i for i, dim in enumerate(dims) if isinstance(dim, str) and dim in self._images]
-        if len(named) == 1 and BATCH not in self.of(value) and self.labels.get((value, named[0])) is None:
-            self._claim((value, named[0]), BATCH)
+        self._name(value, self._images, BATCH)
+
+    def name_sequence(self, value: ir.Value) -> None:
+        """An output's extent that bears the name of the inputs' words counts them."""
+        words = [v for v in self._inputs if self._rank[v] == 2 and self.labels.get((v, 1)) == _WORDS]
+        self._name(value, {(dims_of(v) or ())[1] for v in words}, _WORDS)
+
+    def _name(self, value: ir.Value, names: Collection[Dim], label: Axis) -> None:
+        """Labels the one axis whose extent bears one of the names, in the file's own words where inference lost it."""
+        dims, told = dims_of(value) or (), declared_dims(value) or ()
+        told = told if len(told) == len(dims) else dims
+        named = [
+            i for i, dim in enumerate(told) if isinstance(dim, str) and dim in names and not isinstance(dims[i], int)
+        ]
+        if len(named) == 1 and label not in self.of(value) and self.labels.get((value, named[0])) is None:
+            self._claim((value, named[0]), label)
 
     def number_planes(self) -> None:
         """Where a plane goes on behind a layout operator under another number, the number of its beginning holds."""

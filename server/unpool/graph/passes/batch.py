@@ -10,8 +10,8 @@ import onnx_ir as ir
 from unpool.graph.attributes import attributes_of
 from unpool.graph.model import BATCH, Axis, BatchSupport, Dim
 from unpool.graph.passes.axes import label_axes
-from unpool.graph.passes.folding import new_constant
-from unpool.graph.passes.shapes import dims_of, infer_shapes
+from unpool.graph.passes.folding import follow_shapes, new_constant
+from unpool.graph.passes.shapes import declare_dims, declared_dims, dims_of, infer_shapes
 from unpool.graph.relations import STATES
 
 _Labels = Mapping[ir.Value, tuple[Axis, ...]]
@@ -39,6 +39,7 @@ def free_batch(model: ir.Model, labels: _Labels) -> tuple[BatchSupport, _Labels]
     if extent is None:
         return BatchSupport.FIXED, labels
     said = {v: v.shape for v in _values(model)}
+    declared = {v: declared_dims(v) for v in model.graph.outputs}
     known = {v: _at_batch(v, labels) for v in _values(model)}
     own = {known[v] for v in model.graph.inputs if known[v] is not None}
     # An output's own extents are what is left to go by where inference is silent.
@@ -48,10 +49,13 @@ def free_batch(model: ir.Model, labels: _Labels) -> tuple[BatchSupport, _Labels]
             dims: list[int | str | None] = list(dims_of(value) or ())
             dims[axes.index(BATCH)] = _SYMBOL
             value.shape = ir.Shape(dims)
+            if value in declared:
+                declare_dims(value, dims)
     if isinstance(extent, int):
         for node in list(model.graph):
             _REWRITES.get(node.op_type, _leave)(model.graph, node, labels, extent, undo)
     infer_shapes(model, forget=True)
+    follow_shapes(model)
     fresh = label_axes(model)
     if _carried(model, fresh) and not _left_behind(model, labels, {v for v, d in known.items() if d in own}):
         _name({v: axes for v, axes in fresh.items() if known.get(v) in own})
@@ -60,6 +64,8 @@ def free_batch(model: ir.Model, labels: _Labels) -> tuple[BatchSupport, _Labels]
         step()
     for value, shape in said.items():
         value.shape = shape
+    for value, told in declared.items():
+        declare_dims(value, told)
     return BatchSupport.FIXED, labels
 
 

@@ -40,19 +40,13 @@ def fold_shape_computations(model: ir.Model) -> bool:
     Returns:
         Whether anything changed, so that shapes may be worth another inference.
     """
-    contents: dict[ir.Value, Array] = {}
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if tensor is not None and _small(tensor):
-            contents[value] = tensor.numpy()
+    contents = _constants(model)
     changed = False
     shapes = NodeShapes(model)
     for node in list(model.graph):
         shapes.follow(node, contents)
-        if node.domain not in ("", "ai.onnx"):
-            continue
         found = _outputs(node, contents)
-        if found is not None and all(_within(a) for a in found):
+        if found is not None:
             contents.update(zip(node.outputs, found, strict=False))
             known = [settled(a) if a.dtype == object else a for a in found]
             if all(a is not None for a in known) and not any(o.is_graph_output() for o in node.outputs):
@@ -71,6 +65,26 @@ def fold_shape_computations(model: ir.Model) -> bool:
     return changed | _remove_dead(model.graph)
 
 
+def follow_shapes(model: ir.Model) -> None:
+    """Names open extents by what shape computations say of them.
+
+    Requires: constants lifted; shapes inferred.
+    Call: changes no node; shapes of values become more precise.
+    Ensures: behind a Reshape or an Expand to extents computed from another tensor's the same names stand as there.
+    """
+    contents = _constants(model)
+    shapes = NodeShapes(model)
+    for node in model.graph:
+        shapes.follow(node, contents)
+        contents.update(zip(node.outputs, _outputs(node, contents) or (), strict=False))
+
+
+def _constants(model: ir.Model) -> dict[ir.Value, Array]:
+    """The small initialisers."""
+    tensors = {value: value.const_value for value in model.graph.initializers.values()}
+    return {value: tensor.numpy() for value, tensor in tensors.items() if tensor is not None and _small(tensor)}
+
+
 def _small(tensor: ir.TensorProtocol) -> bool:
     if tensor.dtype in _INTEGERS:
         return tensor.size <= _INTEGER_ELEMENTS
@@ -87,6 +101,9 @@ def _typed(array: Array, output: ir.Value) -> Array:
 
 
 def _outputs(node: ir.Node, contents: dict[ir.Value, Array]) -> tuple[Array, ...] | None:
+    """What a node gives, where that is small and can be told."""
+    if node.domain not in ("", "ai.onnx"):
+        return None
     if node.op_type in ("Shape", "Size"):
         return _extents(node)
     if node.op_type not in EVALUABLE or any(v is not None and v not in contents for v in node.inputs):
@@ -106,7 +123,7 @@ def _outputs(node: ir.Node, contents: dict[ir.Value, Array]) -> tuple[Array, ...
         found = evaluate(node.op_type, attributes, [contents[v] if v is not None else None for v in node.inputs])
     except UnevaluableError:
         return None
-    return found if len(found) == len(node.outputs) else None
+    return found if len(found) == len(node.outputs) and all(_within(a) for a in found) else None
 
 
 def _extents(node: ir.Node) -> tuple[Array, ...] | None:

@@ -111,6 +111,37 @@ def _dequantised(op_type: str) -> _Rewrite:
     return _as(op_type, (0, 1, 2), "axis")
 
 
+def _for_each_row(node: NodeProto, output: str, columns: int) -> Sequence[NodeProto]:
+    """As many numbers for every row of the first input, (N, columns)."""
+    extents = helper.make_tensor(f"{output}.extents", TensorProto.INT64, [2], [1, columns])
+    return [
+        _call("Constant", [], [extents.name], helper.make_attribute("value", extents)),
+        _of_rows(node, f"{output}.row", keepdims=1),
+        _call("Expand", [f"{output}.row", extents.name], [f"{output}.rows"]),
+        _call("Cast", [f"{output}.rows"], [output], helper.make_attribute("to", TensorProto.FLOAT)),
+    ]
+
+
+def _of_rows(node: NodeProto, output: str, *, keepdims: int) -> NodeProto:
+    """A whole number for every row; at every opset alike."""
+    named = helper.make_attribute("axis", 1), helper.make_attribute("keepdims", keepdims)
+    return _call("ArgMax", node.input[:1], [output], *named)
+
+
+def _regressed(node: NodeProto, attributes: _Attributes) -> Sequence[NodeProto]:
+    count = next((attributes[k].i for k in ("n_targets", "targets") if k in attributes), 1)
+    return _for_each_row(node, node.output[0], count)
+
+
+def _classified(node: NodeProto, attributes: _Attributes) -> Sequence[NodeProto]:
+    labels = [attributes[k] for k in _LABELS if k in attributes]
+    count = max((len(a.ints) or len(a.strings) for a in labels), default=0)
+    if not count or len(node.output) != 2 or not all(node.output):
+        return [node]
+    return [_of_rows(node, node.output[0], keepdims=0), *_for_each_row(node, node.output[1], count)]
+
+
+_LABELS: Final = ("classlabels_int64s", "classlabels_ints", "classlabels_strings")
 _MICROSOFT: Final[Mapping[str, _Rewrite]] = {
     **{name: _like(0) for name in ("Gelu", "BiasGelu", "FastGelu", "QuickGelu", "Trilu", "RotaryEmbedding")},
     **{name: _like(0) for name in ("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "MultiHeadAttention")},
@@ -140,7 +171,11 @@ _MICROSOFT: Final[Mapping[str, _Rewrite]] = {
 _REWRITES: Final[Mapping[str, Mapping[str, _Rewrite]]] = {
     "": {"SimplifiedLayerNormalization": _like(0), "LayerNormalization": _alone(_like(0))},
     "com.microsoft": _MICROSOFT,
-    "ai.onnx.ml": {"Scaler": _to_float},
+    "ai.onnx.ml": {
+        **dict.fromkeys(("Scaler", "Normalizer", "Imputer"), _to_float),
+        **dict.fromkeys(("TreeEnsemble", "TreeEnsembleRegressor", "LinearRegressor", "SVMRegressor"), _regressed),
+        **dict.fromkeys(("TreeEnsembleClassifier", "LinearClassifier", "SVMClassifier"), _classified),
+    },
 }
 
 

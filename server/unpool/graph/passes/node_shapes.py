@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -18,6 +19,8 @@ from unpool.graph.passes.shapes import dim_of, dims_of
 
 _SHAPED: Final = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0}
 """Operators that are handed extents, and the input that holds them."""
+_PRODUCTS: Final = frozenset({"MatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
+"""Operators that multiply their first two inputs as they stand."""
 
 
 class NodeShapes:
@@ -30,6 +33,7 @@ class NodeShapes:
     def __init__(self, model: ir.Model) -> None:
         self._opsets = [onnx.helper.make_opsetid(d, v) for d, v in model.opset_imports.items()]
         self._version = next((s.version for s in self._opsets if s.domain in ("", "ai.onnx")), 0)
+        self._given = {d for v in model.graph.inputs for d in dims_of(v) or () if isinstance(d, str)}
         self._learnt: set[ir.Value] = set()
 
     def tell(self, value: ir.Value | None) -> None:
@@ -47,6 +51,7 @@ class NodeShapes:
         if not self._learnt.isdisjoint(v for v in node.inputs if v is not None):
             for name, dims in self._inferred(node, contents).items():
                 self._take(next(o for o in node.outputs if o.name == name), dims)
+        self._demand(node)
         told = _told(node, contents)
         if told is not None:
             self._take(node.outputs[0], told)
@@ -56,10 +61,31 @@ class NodeShapes:
         if before is None or len(before) != len(dims):
             after = list(dims)
         else:
-            after = [new if isinstance(new, int) or old is None else old for old, new in zip(before, dims, strict=True)]
+            after = [self._better(old, new) for old, new in zip(before, dims, strict=True)]
         if before is None or list(before) != after:
             value.shape = ir.Shape(after)
             self.tell(value)
+
+    def _demand(self, node: ir.Node) -> None:
+        """What is multiplied by a constant matrix has as many columns as that has rows."""
+        data, matrix = (*node.inputs, None, None)[:2]
+        if node.op_type not in _PRODUCTS or data is None or matrix is None:
+            return
+        dims, extents = dims_of(data), dims_of(matrix) or ()
+        if (
+            data.const_value is None
+            and matrix.const_value is not None
+            and len(extents) > 1
+            and dims
+            and not isinstance(dims[-1], int)
+        ):
+            self._take(data, [*(None for _ in dims[1:]), extents[-2]])
+
+    def _better(self, old: Dim, new: Dim) -> Dim:
+        """Numbers before names; a name of an input's before one that onnx made up where it lost the thread."""
+        if isinstance(old, int) and not isinstance(new, int):
+            return old
+        return old if new is None or (isinstance(new, str) and old in self._given) else new
 
     def _inferred(self, node: ir.Node, contents: Mapping[ir.Value, Array]) -> dict[str, list[Dim]]:
         inputs = [v for v in node.inputs if v is not None]
@@ -89,22 +115,65 @@ def _type(value: ir.Value) -> onnx.TypeProto:
 
 def _told(node: ir.Node, contents: Mapping[ir.Value, Array]) -> list[Dim] | None:
     """The extents that a node is handed where some of them are open, but known by name."""
-    place = _SHAPED.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if node.domain not in ("", "ai.onnx"):
+        return None
+    if node.op_type == "Range":
+        return _counted([contents.get(v) if v is not None else None for v in node.inputs])
+    if node.op_type == "Slice":
+        return _uncut(node, contents)
+    place = _SHAPED.get(node.op_type)
     handed = node.inputs[place] if place is not None else None
     extents = contents.get(handed) if handed is not None else None
-    if extents is None or extents.dtype != object or extents.ndim != 1 or attributes_of(node).get("allowzero", 0):
+    if extents is None or extents.ndim != 1 or attributes_of(node).get("allowzero", 0):
         return None
+    if extents.dtype != object and node.op_type != "Reshape":
+        return None  # numbers alone onnx reads by itself
     dims: list[Dim] = [e.name if isinstance(e, Unknown) else int(e) for e in extents]
     data = node.inputs[0]
     source = dims_of(data) if data is not None and place else ()
     if source is None:
         return None
     if node.op_type == "Reshape":
-        copied = [source[i] if d == 0 and i < len(source) else d for i, d in enumerate(dims)]
-        return [None if isinstance(d, int) and d < 0 else d for d in copied]
+        return _left([source[i] if d == 0 and i < len(source) else d for i, d in enumerate(dims)], source)
     if len(source) > len(dims):
         return None
     aligned = [1] * (len(dims) - len(source)) + list(source)
     return [
         wanted if own == 1 else own if wanted in (own, 1) else None for own, wanted in zip(aligned, dims, strict=True)
     ]
+
+
+def _counted(bounds: Sequence[Array | None]) -> list[Dim] | None:
+    """Counting from 0 in ones up to an extent gives as many numbers."""
+    begin, end, step = ([None if a is None or a.size != 1 else a.reshape(-1)[0] for a in bounds] + [None] * 3)[:3]
+    known = not isinstance(begin, Unknown) and not isinstance(step, Unknown) and begin == 0 and step == 1
+    return [end.name] if known and isinstance(end, Unknown) and end.name is not None else None
+
+
+def _uncut(node: ir.Node, contents: Mapping[ir.Value, Array]) -> list[Dim] | None:
+    """A Slice leaves every axis that it does not name as it was, wherever its bounds lie."""
+    data, named = (*node.inputs, None, None, None, None)[0:4:3]
+    dims = dims_of(data) if data is not None else None
+    axes = contents.get(named) if named is not None else None
+    if not dims or axes is None or axes.dtype == object:
+        return None
+    cut = {int(axis) % len(dims) for axis in axes}
+    return [None if i in cut else dim for i, dim in enumerate(dims)]
+
+
+def _left(dims: list[Dim], source: Sequence[Dim]) -> list[Dim]:
+    """Extents of a Reshape, the one that takes what is left (-1) among them where numbers and names tell it."""
+    left = list(source)
+    known = [d for d in dims if d != -1]
+    for name in [d for d in known if not isinstance(d, int)]:
+        if name is None or name not in left:
+            return [None if d == -1 else d for d in dims]
+        left.remove(name)
+    names = [d for d in left if not isinstance(d, int)]
+    whole, part = (math.prod(d for d in extents if isinstance(d, int)) for extents in (left, known))
+    rest: Dim = None
+    if not names and part and whole % part == 0:
+        rest = whole // part
+    elif len(names) == 1 and part and whole == part:
+        rest = names[0]
+    return [rest if d == -1 else d for d in dims]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import onnx.numpy_helper
@@ -15,6 +17,7 @@ from unpool.graph.passes.foreign_shapes import as_standard
 # further still.
 _DATA_BYTES = 8192
 _FLOAT_BYTES = 64
+_DECLARED = "unpool.declared"
 _NAMELESS = {"", "?", "-1", "None", "none", "unk", "unknown"}
 
 
@@ -25,13 +28,27 @@ def dims_of(value: ir.Value) -> tuple[Dim, ...] | None:
     return tuple(d if isinstance(d, int) else (d.value if isinstance(d.value, str) else None) for d in value.shape)
 
 
+def declared_dims(value: ir.Value) -> tuple[Dim, ...] | None:
+    """Extents of an output in the file's own words, which inference may have lost; of anything else as they are."""
+    declared: tuple[Dim, ...] | None = value.meta.get(_DECLARED)
+    return dims_of(value) if declared is None else declared
+
+
+def declare_dims(value: ir.Value, dims: Sequence[Dim] | None) -> None:
+    """Keeps what is said of an output's extents, for `declared_dims`."""
+    value.meta[_DECLARED] = None if dims is None else tuple(dims)
+
+
 def name_input_dims(model: ir.Model) -> None:
     """Gives every open extent of an input a name of its own.
 
     Requires: nothing.
     Call: in place. Exporters write -1, "?" or nothing, and some write "?" twice for two different extents.
-    Ensures: each extent of an input is a natural number or a name, and a name means one extent.
+    Ensures: each extent of an input is a natural number or a name, and a name means one extent; what the file says of
+        its outputs is kept, for `declared_dims`.
     """
+    for value in model.graph.outputs:
+        declare_dims(value, dims_of(value))
     for value in model.graph.inputs:
         if value.shape is None:
             continue

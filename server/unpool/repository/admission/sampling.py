@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -13,6 +14,7 @@ from unpool.graph.model import Array, AxisKind, Graph, Value
 # then the sides of pictures that networks are trained on, since a classifier often takes one side alone.
 _OPEN = (224, 64, 512, 33, 1, 32, 28, 96, 128, 160, 256, 112, 192, 240, 299, 384, 48, 16)
 _MOST_ELEMENTS = 1 << 26
+_LONGEST_NAME = 200
 
 
 def samples(graph: Graph) -> Iterator[Feeds]:
@@ -73,7 +75,17 @@ def _symbols(graph: Graph, extent: int, unnamed: int) -> dict[str, int]:
         for dim, axis in zip(value.shape or (), value.axes, strict=True):
             if isinstance(dim, str):
                 kinds.setdefault(dim, set()).add(axis.kind)
-    return {symbol: _extent(found, extent, unnamed) for symbol, found in kinds.items()}
+    plain = {symbol: _extent(found, extent, unnamed) for symbol, found in kinds.items()}
+    return plain | {symbol: _sum(symbol, plain, plain[symbol]) for symbol in plain if not symbol.isidentifier()}
+
+
+def _sum(symbol: str, extents: Mapping[str, int], default: int) -> int:
+    """What exporters write of extents that belong together: "past + new" is as long as both, "2*half" as two."""
+    terms = [[factor.strip() for factor in term.split("*")] for term in symbol[:_LONGEST_NAME].split("+")]
+    if not all(f.isidentifier() or (f.isascii() and f.isdecimal()) for term in terms for f in term):
+        return default
+    read = [[extents.get(f, default) if f.isidentifier() else int(f) for f in term] for term in terms]
+    return min(sum(math.prod(term) for term in read), _MOST_ELEMENTS)
 
 
 def _extent(kinds: set[AxisKind], extent: int, unnamed: int) -> int:
