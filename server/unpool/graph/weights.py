@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -16,16 +17,14 @@ from unpool.graph.model import Array, Attribute, Constant
 class Stored:
     """An initialiser of the file."""
 
-    __slots__ = ("_tensor",)
-
     def __init__(self, tensor: ir.TensorProtocol) -> None:
         self._tensor = tensor
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         return tuple(self._tensor.shape.numpy())
 
-    @property
+    @cached_property
     def dtype(self) -> str:
         return "str" if self._tensor.dtype is ir.DataType.STRING else self._tensor.dtype.numpy().name
 

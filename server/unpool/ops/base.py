@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol, TypeAlias, TypeVar
 
 import torch
@@ -249,15 +250,20 @@ def keywords(forward: Forward, attributes: Mapping[str, Attribute], outputs: int
     Raises:
         TypeError: an attribute that the function does not know.
     """
-    parameters = inspect.signature(forward).parameters
-    known = {name for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    unknown = set(attributes) - known
-    if unknown:
+    known = _keywords_of(forward)
+    if not known.issuperset(attributes):
+        unknown = set(attributes) - known
         raise TypeError(f"attribute {', '.join(sorted(unknown))} is not known here")
     found: dict[str, object] = dict(attributes)
     if "outputs" in known:
         found["outputs"] = outputs
     return found
+
+
+@cache
+def _keywords_of(forward: Forward) -> frozenset[str]:
+    parameters = inspect.signature(forward).parameters
+    return frozenset(name for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY)
 
 
 def run(node: Node, inputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
