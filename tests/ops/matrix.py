@@ -132,7 +132,7 @@ def backward_failure(case: ModelCase) -> str | None:
 
 def _depends_smoothly(node: Node, index: int) -> bool:
     """Bounds, ratios, repetitions and the like are floats in the file, but no signal goes there."""
-    first_only = {"Resize", "Upsample", "Dropout", "Pad", "RoiAlign"}
+    first_only = {"Resize", "Upsample", "Dropout", "Pad"}
     return not (node.op_type in first_only and index > 0) and node.op_type != "Range"
 
 

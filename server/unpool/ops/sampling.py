@@ -70,12 +70,13 @@ def _roi_align(
     found = []
     height, width = shape
     for roi, image in zip(rois, batch.tolist(), strict=True):
-        left, top, right, bottom = (float(v) * scale - (0.5 if half else 0.0) for v in roi)
+        # Tensors to the end, so that a signal reaches the box by which a sample moves.
+        left, top, right, bottom = roi.to(x.dtype) * scale - (0.5 if half else 0.0)
         tall, wide = bottom - top, right - left
         if not half:
-            tall, wide = max(tall, 1.0), max(wide, 1.0)
+            tall, wide = tall.clamp(min=1.0), wide.clamp(min=1.0)
         bins = (tall / height, wide / width)
-        counts = [ratio if ratio > 0 else max(math.ceil(b), 1) for b in bins]
+        counts = [ratio if ratio > 0 else max(math.ceil(b.item()), 1) for b in bins]
         rows, columns = (
             begin + (torch.arange(n * c, dtype=x.dtype, device=x.device) + 0.5) * (b / c)
             for begin, n, c, b in ((top, height, counts[0], bins[0]), (left, width, counts[1], bins[1]))
