@@ -61,6 +61,8 @@ _CASES: dict[str, tuple[Mapping[str, Any], Sequence[torch.Tensor], Sequence[Any]
     "ArgMin: weaker": ({"axis": 1}, [X], [[3]], [[0]], False),
     "Greater: on the threshold": ({}, [A, B], [False, False, False], [False, True, False], True),
     "Greater: off it": ({}, [A, B], [False, False, False], [True, False, False], False),
+    "Greater: two of three on it": ({}, [A, B], [False, False, False], [False, True, True], False),
+    "Equal: whole numbers": ({}, [torch.tensor([99999]), torch.tensor([100000])], [False], [True], False),
     "Less: by a number": ({}, [A, torch.tensor(1.0)], [True, False, False], [True, True, False], True),
     "Equal: off": ({}, [A, B], [False, False, True], [True, False, True], False),
     "Floor: at a step": ({}, [STEPS], [0.0, 0.0, 3.0], [0.0, 1.0, 3.0], True),

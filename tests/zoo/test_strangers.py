@@ -14,12 +14,12 @@ import numpy.typing as npt
 import onnxruntime as ort
 import pytest
 import torch
-from tests.methods.small import SETTINGS, asked
+from tests.methods.small import SETTINGS, asked, occluded
 
 from unpool.converters.packages import package_file
 from unpool.engine import Engine, Feeds, Policy
 from unpool.graph import load
-from unpool.methods import Mode, OcclusionHeader, OcclusionRequest, OcclusionTile, ProjectionRequest, Target, occlude
+from unpool.methods import Mode, OcclusionRequest, ProjectionRequest, Target
 
 Array = npt.NDArray[np.generic]
 
@@ -95,13 +95,9 @@ def test_an_occlusion_equals_whole_runs(silero: Engine) -> None:
     layer = silero.taken(Feeds(arrays, "input"), changing="input").model.graph.values["output"]
     place = [0] * (len(layer.axes) - (layer.batch_axis is not None))
     request = OcclusionRequest((96,), (96,), targets=(Target.element(*place, output="output"),), mode=Mode.BOXES)
-    scores = np.full(6, np.nan)
-    for item in occlude(silero, Feeds(arrays, "input"), request):
-        if isinstance(item, OcclusionTile):
-            scores[item.numbers] = item.scores[0]
-        else:
-            assert item is None or isinstance(item, OcclusionHeader)
-    for i, score in enumerate(scores):
+    _, scores, _ = occluded(silero, Feeds(arrays, "input"), request)
+    assert scores.size == 6
+    for i, score in enumerate(scores.ravel()):
         hidden = arrays["input"].copy()
         hidden[:, 96 * i : 96 * i + 96] = 0
         assert score == pytest.approx(run({**arrays, "input": hidden})["output"].item(), rel=1e-4, abs=1e-6)
@@ -155,13 +151,9 @@ def test_an_occlusion_of_the_reader_equals_whole_runs(letters: Engine) -> None:
     arrays = written()
     target = Target.element(11, 7, output="logits")
     request = OcclusionRequest((60, 32), (1, 64), targets=(target,), mode=Mode.BOXES)
-    scores = np.full(3, np.nan)
-    for item in occlude(letters, Feeds(arrays, "image"), request):
-        if isinstance(item, OcclusionTile):
-            scores[item.numbers] = item.scores[0]
-        else:
-            assert item is None or isinstance(item, OcclusionHeader)
-    for i, score in enumerate(scores):
+    _, scores, _ = occluded(letters, Feeds(arrays, "image"), request)
+    assert scores.size == 3
+    for i, score in enumerate(scores.ravel()):
         hidden = arrays["image"].copy()
         hidden[:, :, :, 64 * i : 64 * i + 32] = 0
         whole = run({"image": hidden}, reader(), ["logits"])["logits"]

@@ -75,7 +75,7 @@ def occlude(
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Slide a window over pictures: what hiding each place costs the scores, and a layer's strongest map."""
+    """Slide a window over pictures, sound, words or a table's row: what hiding each place costs, and a layer's map."""
     pictures = images or []
     tensors = tensor or []
     files = pictures or tensors

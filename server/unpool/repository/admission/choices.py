@@ -18,6 +18,8 @@ from unpool.graph.model import Array, Graph, Node
 
 NOISE = 1e-4
 """A near-tie: of the largest magnitude among what is chosen from."""
+_SHARE = 0.01
+"""Of thresholds and steps, how many may fall the other way. Where more do, it is no matter of chance."""
 
 _Close = Callable[[Node, Sequence[Tensor | None], Tensor, Tensor], bool]
 """(node, its inputs, our choice, the other one) -> whether the two are a matter of noise."""
@@ -94,10 +96,13 @@ def _as_extreme(node: Node, inputs: Sequence[Tensor | None], ours: Tensor, their
 
 def _on_the_threshold(node: Node, inputs: Sequence[Tensor | None], ours: Tensor, theirs: Tensor) -> bool:
     a, b = inputs
-    if a is None or b is None:
+    if a is None or b is None or not a.is_floating_point():
+        return False  # whole numbers are equal or not
+    other = ours != theirs
+    if not _few(other):
         return False
     among = torch.cat([a.flatten().double(), b.flatten().double()])
-    return bool(_near(a, b, among)[ours != theirs].all())
+    return bool(_near(a, b, among)[other].all())
 
 
 def _between_steps(node: Node, inputs: Sequence[Tensor | None], ours: Tensor, theirs: Tensor) -> bool:
@@ -105,9 +110,15 @@ def _between_steps(node: Node, inputs: Sequence[Tensor | None], ours: Tensor, th
     if x is None or not x.is_floating_point():
         return False
     other = ours != theirs
+    if not _few(other):
+        return False
     apart = (ours.double() - theirs.double()).abs()[other]
     steps = x.floor() + 0.5 if node.op_type == "Round" else x.round()
     return bool((apart <= 1).all()) and bool(_near(x, steps, x)[other].all())
+
+
+def _few(other: Tensor) -> bool:
+    return int(other.sum()) <= max(1, _SHARE * other.numel())
 
 
 def _inside(indices: Tensor, extent: int) -> bool:
