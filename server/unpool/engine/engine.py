@@ -196,6 +196,8 @@ class Engine:
             InvalidArgumentError: inputs that the model does not take.
             PreconditionError: a branch that cannot be served; the message says what decided it.
         """
+        if not self._branches.conditions(changing=changing):
+            return self
         names = tuple(asked) if asked is not None else None
         conditions = self._branches.conditions(self._known(names), changing)
         if not conditions:
